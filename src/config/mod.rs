@@ -1,0 +1,97 @@
+//! Configuration: text to checked values.
+//!
+//! Every section has a raw `…File` struct (what is typed; the JSON Schema is
+//! made from it) and a checked struct (what is usable). A section's `check`
+//! reports every mistake it finds to [`Problems`] and goes on.
+
+pub mod camera;
+pub mod modbus;
+pub mod mqtt;
+pub mod problems;
+pub mod studio;
+pub mod tag;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use problems::Problems;
+
+use crate::model::Tag;
+
+/// The whole file as typed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub struct ConfigFile {
+    /// The box and its site.
+    #[serde(default, rename = "box")]
+    pub site: studio::SiteFile,
+    /// The page that viewers open.
+    #[serde(default)]
+    pub studio: studio::StudioFile,
+    /// The public listener: page and WHEP.
+    #[serde(default)]
+    pub web: studio::WebFile,
+    /// The metrics listener.
+    #[serde(default)]
+    pub metrics: studio::MetricsFile,
+    /// Cameras.
+    #[serde(default, rename = "camera")]
+    pub cameras: Vec<camera::CameraFile>,
+    /// Modbus endpoints: a TCP address or a serial line each.
+    #[serde(default, rename = "modbus")]
+    pub buses: Vec<modbus::BusFile>,
+    /// MQTT brokers that publish telemetry.
+    #[serde(default, rename = "mqtt")]
+    pub brokers: Vec<mqtt::BrokerFile>,
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The box and its site.
+    pub site: studio::Site,
+    /// The page.
+    pub studio: studio::Studio,
+    /// The public listener.
+    pub web: studio::Web,
+    /// The metrics listener.
+    pub metrics: studio::Metrics,
+    /// Cameras, ids unique.
+    pub cameras: Vec<camera::Camera>,
+    /// Modbus endpoints, ids unique.
+    pub buses: Vec<modbus::Bus>,
+    /// MQTT brokers, ids unique.
+    pub brokers: Vec<mqtt::Broker>,
+    /// All tags of all sources; `tags[i].id` is `TagId(i)`.
+    pub tags: Arc<[Tag]>,
+}
+
+/// Checks raw values: everything that is wrong is in `problems`.
+pub fn check(file: ConfigFile, problems: &mut Problems) -> Config {
+    let mut tags = tag::Tags::default();
+    let site = file.site.check(problems);
+    let web = file.web.check(problems);
+    let metrics = file.metrics.check(problems);
+    let each = |kind: &str, i: usize| format!("{kind}[{i}]");
+    let cameras = (file.cameras.into_iter().enumerate())
+        .map(|(i, c)| c.check(&each("camera", i), problems))
+        .collect::<Vec<_>>();
+    let buses = (file.buses.into_iter().enumerate())
+        .map(|(i, b)| b.check(&each("modbus", i), &mut tags, problems))
+        .collect();
+    let brokers = (file.brokers.into_iter().enumerate())
+        .map(|(i, b)| b.check(&each("mqtt", i), &mut tags, problems))
+        .collect();
+    let tags = tags.finish();
+    let studio = file.studio.check(&tags, problems);
+    Config { site, studio, web, metrics, cameras, buses, brokers, tags }
+}
+
+/// Checks that `id` names a part: it appears in topics, URLs and metrics.
+pub fn check_id(at: &str, id: &str, problems: &mut Problems) {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if id.is_empty() || id.len() > 40 || !id.chars().all(legal) {
+        problems.add(at, format!("{id:?}: use 1 to 40 of a-z, 0-9, - and _"));
+    }
+}

@@ -1,0 +1,185 @@
+//! Plain data with units: what the stages hand to each other.
+//!
+//! Nothing here does I/O. The one clock is `CLOCK_MONOTONIC`; wall time is
+//! added at the edge by [`crate::clock::WallClock`].
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An instant of `CLOCK_MONOTONIC`, nanoseconds since boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// The RTP time of this instant: 90 kHz (RFC 6184, section 8.2.1), wrapping
+    /// every 13 h. Starts at no random offset: SRTP hides it (RFC 3550, 5.1),
+    /// and every feed of a box shares one time line.
+    pub fn rtp(self) -> u32 {
+        (u128::from(self.0) * 9 / 100_000) as u32
+    }
+
+    /// Time from `earlier` to `self`, zero if `earlier` is later.
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Mono;
+    fn add(self, d: Duration) -> Mono {
+        Mono(self.0.saturating_add(d.as_nanos() as u64))
+    }
+}
+
+impl Sub<Duration> for Mono {
+    type Output = Mono;
+    fn sub(self, d: Duration) -> Mono {
+        Mono(self.0.saturating_sub(d.as_nanos() as u64))
+    }
+}
+
+impl fmt::Debug for Mono {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+/// Microseconds of UTC since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct UtcMicros(pub i64);
+
+/// The name of a feed: a camera's `id`, or `program`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+pub struct FeedId(pub Arc<str>);
+
+impl fmt::Display for FeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for FeedId {
+    fn from(s: &str) -> Self {
+        Self(s.into())
+    }
+}
+
+/// A name as viewers see it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    /// Chinese.
+    #[serde(default)]
+    pub zh: String,
+    /// English.
+    #[serde(default)]
+    pub en: String,
+}
+
+/// When light was captured, and how sure we are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Captured {
+    /// The instant.
+    pub at: Mono,
+    /// The true instant lies within `at` ± this.
+    pub error: Duration,
+}
+
+/// One encoded access unit (H.264, Annex B) with the time its light was captured.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Counts up by one per frame of a feed; a gap is a lost frame.
+    pub seq: u64,
+    /// Capture time; strictly rising within a feed.
+    pub captured: Captured,
+    /// When the access unit left the encoder.
+    pub encoded: Mono,
+    /// True for an IDR picture; its data starts with SPS and PPS.
+    pub key: bool,
+    /// Annex B bytes of the whole access unit.
+    pub data: Bytes,
+}
+
+/// Which [`Tag`] of the running revision: an index into its tag list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct TagId(pub u32);
+
+/// One named telemetry point.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tag {
+    /// Its index in the revision's tag list.
+    pub id: TagId,
+    /// Unique name, `[a-z0-9_.-]+`.
+    pub name: Arc<str>,
+    /// Name for viewers.
+    pub label: Label,
+    /// Unit as printed, e.g. `°C`.
+    pub unit: String,
+    /// Digits after the point.
+    pub decimals: u8,
+    /// Least and greatest plausible value.
+    pub range: Option<(f64, f64)>,
+    /// Below the first or above the second the figure is coloured.
+    pub warn: (Option<f64>, Option<f64>),
+    /// A sample older than this shows as stale.
+    pub stale_after: Duration,
+    /// Only public tags leave the box to viewers.
+    pub public: bool,
+    /// Where it comes from, for logs: `modbus press-4 unit 1`.
+    pub source: Arc<str>,
+}
+
+/// A sample's value.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// No value: the sample is bad.
+    None,
+    /// A bit.
+    Bool(bool),
+    /// An exact integer.
+    Int(i128),
+    /// A finite real number.
+    Real(f64),
+    /// Text, at most 256 bytes.
+    Text(Arc<str>),
+}
+
+/// What a sample is worth. Staleness by age is the reader's to judge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quality {
+    /// Read from its source.
+    Good,
+    /// Older than the tag's `stale_after`.
+    Stale,
+    /// The source answered with an error, or not at all; never shown as a number.
+    Bad,
+}
+
+/// One value of a tag.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sample {
+    /// Whose value.
+    pub tag: TagId,
+    /// `Value::None` exactly if `quality` is bad.
+    pub value: Value,
+    /// Good or bad.
+    pub quality: Quality,
+    /// Why it is bad, in a few words: `timeout`, `exception 2: illegal address`.
+    pub reason: Option<Arc<str>>,
+    /// When the value held at its source.
+    pub taken: Mono,
+    /// The true instant lies within `taken` ± this.
+    pub error: Duration,
+    /// When the request was sent; equals `received` for what arrives unasked.
+    pub requested: Mono,
+    /// When the reply or message arrived.
+    pub received: Mono,
+}

@@ -1,0 +1,1 @@
+//! The demo line: a picture, a Modbus PLC and MQTT sensors that agree with each other.

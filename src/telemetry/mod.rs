@@ -1,0 +1,1 @@
+//! Modbus and MQTT to samples.

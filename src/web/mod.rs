@@ -1,0 +1,1 @@
+//! What viewers reach: the page, WHEP, and the API.
