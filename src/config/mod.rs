@@ -8,6 +8,7 @@ pub mod camera;
 pub mod modbus;
 pub mod mqtt;
 pub mod problems;
+pub mod schema;
 pub mod studio;
 pub mod tag;
 
@@ -67,8 +68,42 @@ pub struct Config {
     pub tags: Arc<[Tag]>,
 }
 
+/// Reads a configuration: TOML text to checked values, or every mistake in it.
+pub fn load(text: &str) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let table = match text.parse::<toml::Table>() {
+        Ok(table) => table,
+        Err(error) => {
+            problems.add(place(text, error.span()), format!("not TOML: {}", error.message()));
+            return Err(problems);
+        }
+    };
+    let mut doc = serde_json::to_value(table).unwrap_or_default();
+    let stand_ins = schema::mend(&schema::schema(), &mut doc, &mut problems);
+    let file = match serde_json::from_value(doc) {
+        Ok(file) => file,
+        Err(error) => {
+            problems.add("configuration", error.to_string());
+            return Err(problems);
+        }
+    };
+    let mut meaning = Problems::default();
+    let config = check(file, &mut meaning);
+    for problem in meaning.iter().filter(|p| !stand_ins.explains(p)) {
+        problems.add(&problem.key, &problem.message);
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// `line 3, column 7` of a byte range.
+fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let before = text.get(..span.map_or(0, |s| s.start)).unwrap_or("");
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("line {}, column {column}", before.matches('\n').count() + 1)
+}
+
 /// Checks raw values: everything that is wrong is in `problems`.
-pub fn check(file: ConfigFile, problems: &mut Problems) -> Config {
+fn check(file: ConfigFile, problems: &mut Problems) -> Config {
     let mut tags = tag::Tags::default();
     let site = file.site.check(problems);
     let web = file.web.check(problems);

@@ -105,9 +105,9 @@ impl StudioFile {
 #[serde(default)]
 pub struct WebFile {
     /// Where the page and WHEP listen (TCP).
-    pub listen: SocketAddr,
+    pub listen: String,
     /// The one UDP port for pictures and figures.
-    pub media: SocketAddr,
+    pub media: String,
     /// More addresses at which viewers reach `media`: boxes behind NAT. With a
     /// port where the outer port differs.
     pub extra_addresses: Vec<String>,
@@ -121,8 +121,8 @@ pub struct WebFile {
 impl Default for WebFile {
     fn default() -> Self {
         Self {
-            listen: ([0, 0, 0, 0], 8080).into(),
-            media: ([0, 0, 0, 0], 8189).into(),
+            listen: "0.0.0.0:8080".into(),
+            media: "0.0.0.0:8189".into(),
             extra_addresses: Vec::new(),
             viewers_max: 200,
             cors_origins: vec!["*".into()],
@@ -148,11 +148,13 @@ pub struct Web {
 impl WebFile {
     /// Raw to checked.
     pub fn check(self, problems: &mut Problems) -> Web {
+        let listen = address("web.listen", &self.listen, problems);
+        let media = address("web.media", &self.media, problems);
         let mut extra_addresses = Vec::new();
         for (i, text) in self.extra_addresses.iter().enumerate() {
             let parsed = text
                 .parse::<SocketAddr>()
-                .or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, self.media.port()).into()));
+                .or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, media.port()).into()));
             match parsed {
                 Ok(address) => extra_addresses.push(address),
                 Err(_) => problems.add(
@@ -170,8 +172,8 @@ impl WebFile {
             }
         }
         Web {
-            listen: self.listen,
-            media: self.media,
+            listen,
+            media,
             extra_addresses,
             viewers_max: self.viewers_max,
             cors_origins: self.cors_origins,
@@ -184,12 +186,12 @@ impl WebFile {
 #[serde(default)]
 pub struct MetricsFile {
     /// Where `/metrics` listens; keep it on loopback.
-    pub listen: SocketAddr,
+    pub listen: String,
 }
 
 impl Default for MetricsFile {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 9184).into() }
+        Self { listen: "127.0.0.1:9184".into() }
     }
 }
 
@@ -202,7 +204,15 @@ pub struct Metrics {
 
 impl MetricsFile {
     /// Raw to checked.
-    pub fn check(self, _problems: &mut Problems) -> Metrics {
-        Metrics { listen: self.listen }
+    pub fn check(self, problems: &mut Problems) -> Metrics {
+        Metrics { listen: address("metrics.listen", &self.listen, problems) }
     }
+}
+
+/// Reads an address; a wrong one is reported and stood in for.
+fn address(at: &str, text: &str, problems: &mut Problems) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| {
+        problems.add(at, format!("{text:?}: write it as 0.0.0.0:8080 or [::]:8080"));
+        ([127, 0, 0, 1], 0).into()
+    })
 }
