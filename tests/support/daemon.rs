@@ -1,0 +1,125 @@
+//! The daemon as a process of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// A running daemon; dropping it kills it.
+pub struct Daemon {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    /// `http://127.0.0.1:8080/`
+    pub page: String,
+    /// `http://127.0.0.1:9184/metrics`
+    pub metrics: String,
+    _config: Option<tempfile::NamedTempFile>,
+}
+
+impl Daemon {
+    /// `floorcast run` with this configuration, on air within 30 s.
+    pub fn run(config: &str) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        file.write_all(config.as_bytes()).expect("write the configuration");
+        let path = file.path().to_owned();
+        let mut daemon = Self::start(&["run", "--config", path.to_str().expect("path")]);
+        daemon._config = Some(file);
+        daemon
+    }
+
+    /// The binary with these arguments, on air within 30 s.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_floorcast"))
+            .args(args)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the daemon");
+        let (tx, lines) = channel();
+        let out = child.stdout.take().expect("stdout");
+        let err = child.stderr.take().expect("stderr");
+        for stream in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
+            let tx = tx.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // The test may have ended: then nobody reads.
+                    let _ = tx.send(line);
+                }
+            });
+        }
+        let mut daemon = Self {
+            child,
+            lines,
+            seen: Vec::new(),
+            page: String::new(),
+            metrics: String::new(),
+            _config: None,
+        };
+        let after = |line: &str, what: &str| line.strip_prefix(what).map(str::to_owned);
+        daemon.metrics = daemon.line(Duration::from_secs(30), |l| after(l, "metrics: "));
+        daemon.page = daemon.line(Duration::from_secs(30), |l| after(l, "on air: "));
+        daemon
+    }
+
+    /// Waits for an output line that `pick` accepts; fails with the whole log
+    /// at the deadline or when the daemon ends. Earlier lines count too.
+    pub fn line<T>(&mut self, within: Duration, pick: impl Fn(&str) -> Option<T>) -> T {
+        if let Some(found) = self.seen.iter().find_map(|l| pick(l)) {
+            return found;
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = pick(&line);
+                    self.seen.push(line);
+                    if let Some(found) = found {
+                        return found;
+                    }
+                }
+                Err(why) => {
+                    let what = match why {
+                        RecvTimeoutError::Timeout => "the line did not come in time",
+                        RecvTimeoutError::Disconnected => "the daemon ended",
+                    };
+                    panic!("{what}; its output:\n{}", self.seen.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, then its exit status and how long it took; at most `within`.
+    pub fn terminate(mut self, within: Duration) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+        assert!(sent.success(), "SIGTERM was not delivered");
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return (status, began.elapsed());
+            }
+            assert!(
+                began.elapsed() < within,
+                "still running {within:?} after SIGTERM; its output:\n{}",
+                self.seen.join("\n")
+            );
+            // The output closes when the process ends: that is the event.
+            let _ = self.lines.recv_timeout(Duration::from_millis(20)).map(|l| self.seen.push(l));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
