@@ -5,6 +5,7 @@
 //! reports every mistake it finds to [`Problems`] and goes on.
 
 pub mod camera;
+pub mod count;
 pub mod modbus;
 pub mod mqtt;
 pub mod problems;
