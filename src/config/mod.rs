@@ -115,7 +115,8 @@ fn check(file: ConfigFile, problems: &mut Problems) -> Config {
         .collect::<Vec<_>>();
     let buses = (file.buses.into_iter().enumerate())
         .map(|(i, b)| b.check(&each("modbus", i), &mut tags, problems))
-        .collect();
+        .collect::<Vec<_>>();
+    modbus::check_distinct(&buses, problems);
     let brokers = (file.brokers.into_iter().enumerate())
         .map(|(i, b)| b.check(&each("mqtt", i), &mut tags, problems))
         .collect();
