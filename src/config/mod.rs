@@ -113,6 +113,7 @@ fn check(file: ConfigFile, problems: &mut Problems) -> Config {
     let cameras = (file.cameras.into_iter().enumerate())
         .map(|(i, c)| c.check(&each("camera", i), problems))
         .collect::<Vec<_>>();
+    camera::check_all(&cameras, problems);
     let buses = (file.buses.into_iter().enumerate())
         .map(|(i, b)| b.check(&each("modbus", i), &mut tags, problems))
         .collect::<Vec<_>>();

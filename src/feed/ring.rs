@@ -49,6 +49,11 @@ impl Ring {
         self.newest.send_replace(seq);
     }
 
+    /// The newest frame.
+    pub fn newest(&self) -> Option<Arc<Frame>> {
+        self.frames.lock().expect("ring lock").back().cloned()
+    }
+
     /// A viewer wants a key frame. Capture asks the encoder at most once a second.
     pub fn want_key(&self) {
         self.key_wanted.notify_one();

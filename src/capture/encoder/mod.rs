@@ -1,0 +1,186 @@
+//! Raw pictures to H.264: which encoder, and how it is set.
+//!
+//! The ladder ([`ladder::LADDER`]) is data: on-chip encoders first, then
+//! software. A rung is taken because it just encoded pictures of the wanted
+//! size in a trial ([`trial`]), never because its name is in a registry.
+
+pub mod ladder;
+pub mod trial;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+use anyhow::{Context, Result, ensure};
+
+use self::ladder::{Amount, Candidate};
+
+/// What an encoder is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Wanted {
+    /// Pixels, even.
+    pub width: u32,
+    /// Pixels, even.
+    pub height: u32,
+    /// Pictures per second.
+    pub fps: u32,
+    /// Mean bit rate.
+    pub bitrate_kbps: u32,
+    /// Pictures from key frame to key frame.
+    pub gop_frames: u32,
+}
+
+impl Wanted {
+    /// A property's value as text.
+    fn amount(&self, amount: Amount) -> String {
+        let bps = u64::from(self.bitrate_kbps) * 1000;
+        match amount {
+            Amount::Is(text) => text.to_owned(),
+            Amount::Kbps => self.bitrate_kbps.to_string(),
+            Amount::Bps => bps.to_string(),
+            Amount::BpsIn { step, max } => (bps.div_ceil(step) * step).clamp(step, max).to_string(),
+            Amount::Gop => self.gop_frames.to_string(),
+        }
+    }
+
+    /// Macroblocks of a picture (ITU-T H.264, 7.4.2.1.1).
+    fn macroblocks(&self) -> u32 {
+        self.width.div_ceil(16) * self.height.div_ceil(16)
+    }
+
+    /// The lowest level that allows this size, rate and bit rate (ITU-T H.264,
+    /// table A-1, Baseline and Main), as GStreamer writes it.
+    pub fn level(&self) -> &'static str {
+        let (blocks, rate) = (self.macroblocks(), self.macroblocks() * self.fps);
+        // Level, macroblocks per second, per picture, kbit/s.
+        const LEVELS: [(&str, u32, u32, u32); 11] = [
+            ("1.3", 11_880, 396, 768),
+            ("2", 11_880, 396, 2_000),
+            ("2.1", 19_800, 792, 4_000),
+            ("2.2", 20_250, 1_620, 4_000),
+            ("3", 40_500, 1_620, 10_000),
+            ("3.1", 108_000, 3_600, 14_000),
+            ("3.2", 216_000, 5_120, 20_000),
+            ("4", 245_760, 8_192, 20_000),
+            ("4.1", 245_760, 8_192, 50_000),
+            ("4.2", 522_240, 8_704, 50_000),
+            ("5.1", 983_040, 36_864, 240_000),
+        ];
+        LEVELS
+            .iter()
+            .find(|(_, r, b, kbps)| rate <= *r && blocks <= *b && self.bitrate_kbps <= *kbps)
+            .map_or("5.2", |(level, ..)| level)
+    }
+}
+
+/// The elements from raw pictures to H.264: converter, its caps, encoder, its caps.
+pub(super) struct Encoder {
+    /// In order of flow.
+    pub chain: Vec<gst::Element>,
+    /// The encoder among them.
+    pub encode: gst::Element,
+}
+
+/// Makes a candidate's elements, set for `wanted`.
+///
+/// # Errors
+/// An element that is missing or refuses a setting; the reason names it.
+pub(super) fn make(candidate: &Candidate, wanted: &Wanted) -> Result<Encoder> {
+    let rung = candidate.rung;
+    rung.limits.check(wanted)?;
+    let convert = element(rung.convert)?;
+    if convert.find_property("dither").is_some() {
+        convert.set_property_from_str("dither", "none");
+    }
+    let raw = filter(&format!(
+        "{},width={},height={},framerate={}/1",
+        rung.input, wanted.width, wanted.height, wanted.fps
+    ))?;
+    let encode = element(&candidate.factory)?;
+    for (name, amount) in rung.sets {
+        set(&encode, name, &wanted.amount(*amount))?;
+    }
+    if !rung.controls.is_empty() {
+        let mut controls = gst::Structure::builder("controls").build();
+        for (name, amount) in rung.controls {
+            let value = wanted.amount(*amount);
+            let value: i32 = value.parse().with_context(|| format!("control {name} = {value}"))?;
+            controls.set(*name, value);
+        }
+        ensure!(encode.find_property("extra-controls").is_some(), "it has no extra-controls");
+        encode.set_property("extra-controls", controls);
+    }
+    let coded = filter(&rung.output.replace("LEVEL", wanted.level()))?;
+    Ok(Encoder { chain: vec![convert, raw, encode.clone(), coded], encode })
+}
+
+/// Makes an element.
+///
+/// # Errors
+/// It is not installed.
+pub(super) fn element(factory: &str) -> Result<gst::Element> {
+    gst::ElementFactory::make(factory)
+        .build()
+        .with_context(|| format!("GStreamer has no {factory} here"))
+}
+
+/// A caps filter.
+pub(super) fn filter(caps: &str) -> Result<gst::Element> {
+    let caps: gst::Caps = caps.parse().with_context(|| format!("caps {caps}"))?;
+    let filter = element("capsfilter")?;
+    filter.set_property("caps", caps);
+    Ok(filter)
+}
+
+/// Sets a property from text, whatever its type.
+///
+/// # Errors
+/// No such property, or not such a value: `set_property_from_str` would panic.
+pub(super) fn set(element: &gst::Element, name: &str, value: &str) -> Result<()> {
+    let spec = element.find_property(name).with_context(|| format!("it has no {name}"))?;
+    let parsed = gst::glib::Value::deserialize(value, spec.value_type())
+        .with_context(|| format!("its {name} does not take {value}"))?;
+    element.set_property_from_value(name, &parsed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(width: u32, height: u32, fps: u32, bitrate_kbps: u32) -> Wanted {
+        Wanted { width, height, fps, bitrate_kbps, gop_frames: 60 }
+    }
+
+    /// Size, rate and bit rate each raise the level (H.264 table A-1).
+    #[test]
+    fn level_covers_size_rate_and_bitrate() {
+        assert_eq!(wanted(640, 360, 30, 1000).level(), "3");
+        assert_eq!(wanted(1280, 720, 30, 2500).level(), "3.1");
+        assert_eq!(wanted(1280, 720, 60, 2500).level(), "3.2");
+        assert_eq!(wanted(1920, 1080, 30, 5000).level(), "4");
+        assert_eq!(wanted(1920, 1080, 30, 25_000).level(), "4.1");
+        assert_eq!(wanted(1920, 1080, 60, 5000).level(), "4.2");
+        assert_eq!(wanted(3840, 2160, 30, 9000).level(), "5.1");
+    }
+
+    /// Units follow the encoder: kbit/s, bit/s, or steps of the chip.
+    #[test]
+    fn amounts_have_the_encoders_unit() {
+        let wanted = wanted(1280, 720, 30, 2510);
+        assert_eq!(wanted.amount(Amount::Kbps), "2510");
+        assert_eq!(wanted.amount(Amount::Bps), "2510000");
+        assert_eq!(wanted.amount(Amount::BpsIn { step: 25_000, max: 25_000_000 }), "2525000");
+        assert_eq!(wanted.amount(Amount::Gop), "60");
+    }
+
+    /// A wrong setting is an error with its name, not a panic.
+    #[test]
+    fn unknown_settings_are_errors() {
+        gst::init().unwrap();
+        let queue = element("queue").unwrap();
+        assert!(set(&queue, "leaky", "downstream").is_ok());
+        assert!(format!("{:#}", set(&queue, "leaky", "sideways").unwrap_err()).contains("leaky"));
+        assert!(format!("{:#}", set(&queue, "colour", "red").unwrap_err()).contains("colour"));
+        assert!(format!("{:#}", element("no-such").unwrap_err()).contains("no-such"));
+    }
+}

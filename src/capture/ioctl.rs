@@ -1,0 +1,363 @@
+//! What a V4L2 node says about itself.
+//!
+//! The `v4l` crate supplies the structures and request numbers, but its device
+//! type knows single-planar capture only, and panics on control types newer
+//! than itself; most camera chips are multi-planar. So the calls are made here.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use v4l::v4l_sys as sys;
+use v4l::v4l2::{ioctl, vidioc};
+
+use super::timing::Edge;
+
+/// Formats, sizes and intervals are listed up to this many each: a broken
+/// driver may never say that it is done.
+const LIST: u32 = 256;
+
+/// An open V4L2 node.
+pub struct Node(File);
+
+/// `VIDIOC_QUERYCAP`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Kernel driver: `uvcvideo`.
+    pub driver: String,
+    /// The device in its maker's words.
+    pub card: String,
+    /// `usb-0000:00:14.0-3`, `platform:vivid-000`; at most 31 bytes.
+    pub bus: String,
+    /// `V4L2_CAP_*` of this node.
+    pub caps: u32,
+}
+
+/// How a node's buffers are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planes {
+    /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
+    Single,
+    /// `V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE`.
+    Multi,
+}
+
+impl Identity {
+    /// Reads the kernel's structure.
+    pub fn parse(raw: &sys::v4l2_capability) -> Self {
+        let per_node = raw.capabilities & sys::V4L2_CAP_DEVICE_CAPS != 0;
+        Self {
+            driver: text(&raw.driver),
+            card: text(&raw.card),
+            bus: text(&raw.bus_info),
+            caps: if per_node { raw.device_caps } else { raw.capabilities },
+        }
+    }
+
+    /// How it captures video, if it does: encoders, metadata and radio nodes do not.
+    pub fn captures(&self) -> Option<Planes> {
+        let has = |cap: u32| self.caps & cap != 0;
+        if !has(sys::V4L2_CAP_STREAMING) {
+            None
+        } else if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
+            Some(Planes::Single)
+        } else if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
+            Some(Planes::Multi)
+        } else {
+            None
+        }
+    }
+}
+
+/// Frame rates of a size.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Rates {
+    /// These, as pictures per so many seconds.
+    Each(Vec<(u32, u32)>),
+    /// Any from the first to the second.
+    Range((u32, u32), (u32, u32)),
+}
+
+/// Sizes of a format.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Size {
+    /// This one.
+    Exact(u32, u32),
+    /// Any in steps: least, greatest, step; each width and height.
+    Range((u32, u32), (u32, u32), (u32, u32)),
+}
+
+impl Size {
+    /// It covers width and height.
+    pub fn covers(&self, width: u32, height: u32) -> bool {
+        let fits = |x: u32, least: u32, most: u32, step: u32| {
+            (least..=most).contains(&x) && (x - least).is_multiple_of(step.max(1))
+        };
+        match *self {
+            Self::Exact(w, h) => (w, h) == (width, height),
+            Self::Range(least, most, step) => {
+                fits(width, least.0, most.0, step.0) && fits(height, least.1, most.1, step.1)
+            }
+        }
+    }
+}
+
+/// One pixel format of a camera.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Offer {
+    /// `YUYV`, `MJPG`.
+    pub fourcc: [u8; 4],
+    /// In the driver's words.
+    pub name: String,
+    /// Its sizes.
+    pub sizes: Vec<Size>,
+}
+
+impl Node {
+    /// Opens a node without becoming its owner.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map(Self)
+    }
+
+    /// Its descriptor, as long as the node lives.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Who it is.
+    ///
+    /// # Errors
+    /// As `VIDIOC_QUERYCAP`: ENOTTY if it is no V4L2 node.
+    pub fn identity(&self) -> io::Result<Identity> {
+        let mut raw: sys::v4l2_capability = zeroed();
+        call(self.fd(), vidioc::VIDIOC_QUERYCAP, &mut raw)?;
+        Ok(Identity::parse(&raw))
+    }
+
+    /// Its formats with their sizes; what the driver refuses to list is left out.
+    pub fn offers(&self, planes: Planes) -> Vec<Offer> {
+        let mut offers = Vec::new();
+        for index in 0..LIST {
+            let mut raw: sys::v4l2_fmtdesc = zeroed();
+            raw.index = index;
+            raw.type_ = buffer_type(planes);
+            if call(self.fd(), vidioc::VIDIOC_ENUM_FMT, &mut raw).is_err() {
+                break;
+            }
+            offers.push(Offer {
+                fourcc: raw.pixelformat.to_le_bytes(),
+                name: text(&raw.description),
+                sizes: self.sizes(raw.pixelformat),
+            });
+        }
+        offers
+    }
+
+    fn sizes(&self, format: u32) -> Vec<Size> {
+        let mut sizes = Vec::new();
+        for index in 0..LIST {
+            let mut raw: sys::v4l2_frmsizeenum = zeroed();
+            raw.index = index;
+            raw.pixel_format = format;
+            if call(self.fd(), vidioc::VIDIOC_ENUM_FRAMESIZES, &mut raw).is_err() {
+                break;
+            }
+            sizes.push(size(&raw));
+            if raw.type_ != sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
+                break;
+            }
+        }
+        sizes
+    }
+
+    /// Frame rates of a format at a size; `None` where the driver does not tell.
+    pub fn rates(&self, fourcc: [u8; 4], width: u32, height: u32) -> Option<Rates> {
+        let mut each = Vec::new();
+        for index in 0..LIST {
+            let mut raw: sys::v4l2_frmivalenum = zeroed();
+            raw.index = index;
+            raw.pixel_format = u32::from_le_bytes(fourcc);
+            (raw.width, raw.height) = (width, height);
+            if call(self.fd(), vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut raw).is_err() {
+                break;
+            }
+            match rate(&raw) {
+                Rates::Each(one) => each.extend(one),
+                range => return Some(range),
+            }
+        }
+        (!each.is_empty()).then_some(Rates::Each(each))
+    }
+}
+
+/// Which instant the driver stamps, asked of the streaming descriptor `fd` itself:
+/// some drivers tell only their owner.
+///
+/// # Errors
+/// As `VIDIOC_QUERYBUF`.
+pub fn stamped_edge(fd: RawFd, planes: Planes) -> io::Result<(Edge, bool)> {
+    let mut parts: [sys::v4l2_plane; sys::VIDEO_MAX_PLANES as usize] = [zeroed(); 8];
+    let mut raw: sys::v4l2_buffer = zeroed();
+    raw.type_ = buffer_type(planes);
+    if planes == Planes::Multi {
+        raw.length = sys::VIDEO_MAX_PLANES;
+        raw.m.planes = parts.as_mut_ptr();
+    }
+    call(fd, vidioc::VIDIOC_QUERYBUF, &mut raw)?;
+    Ok(edge(raw.flags))
+}
+
+/// The stamped instant, and whether the stamp is of `CLOCK_MONOTONIC`.
+fn edge(flags: u32) -> (Edge, bool) {
+    let monotonic =
+        flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK == sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+    match flags & sys::V4L2_BUF_FLAG_TSTAMP_SRC_MASK {
+        sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE => (Edge::ExposureStart { exposure: None }, monotonic),
+        _ => (Edge::FrameEnd, monotonic),
+    }
+}
+
+fn buffer_type(planes: Planes) -> u32 {
+    match planes {
+        Planes::Single => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
+        Planes::Multi => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+    }
+}
+
+fn size(raw: &sys::v4l2_frmsizeenum) -> Size {
+    if raw.type_ == sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
+        // SAFETY: all variants are plain integers; the type says which is meant.
+        let one = unsafe { raw.__bindgen_anon_1.discrete };
+        return Size::Exact(one.width, one.height);
+    }
+    // SAFETY: as above.
+    let s = unsafe { raw.__bindgen_anon_1.stepwise };
+    Size::Range(
+        (s.min_width, s.min_height),
+        (s.max_width, s.max_height),
+        (s.step_width, s.step_height),
+    )
+}
+
+/// Intervals are seconds per picture; rates are the other way round.
+fn rate(raw: &sys::v4l2_frmivalenum) -> Rates {
+    let turned = |f: sys::v4l2_fract| (f.denominator, f.numerator.max(1));
+    if raw.type_ == sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE {
+        // SAFETY: all variants are plain integers; the type says which is meant.
+        return Rates::Each(vec![turned(unsafe { raw.__bindgen_anon_1.discrete })]);
+    }
+    // SAFETY: as above.
+    let s = unsafe { raw.__bindgen_anon_1.stepwise };
+    Rates::Range(turned(s.max), turned(s.min))
+}
+
+/// Bytes up to the first NUL, lossy.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
+}
+
+/// All zero.
+pub(super) fn zeroed<T: Kernel>() -> T {
+    // SAFETY: `Kernel` is implemented for structures of plain integers and
+    // nullable pointers only, for which all-zero is valid.
+    unsafe { std::mem::zeroed() }
+}
+
+/// A structure of the V4L2 interface for which all-zero is valid.
+pub(super) trait Kernel: Copy {}
+impl Kernel for sys::v4l2_capability {}
+impl Kernel for sys::v4l2_fmtdesc {}
+impl Kernel for sys::v4l2_frmsizeenum {}
+impl Kernel for sys::v4l2_frmivalenum {}
+impl Kernel for sys::v4l2_buffer {}
+impl Kernel for sys::v4l2_plane {}
+impl Kernel for sys::v4l2_query_ext_ctrl {}
+impl Kernel for sys::v4l2_querymenu {}
+impl Kernel for sys::v4l2_ext_control {}
+impl Kernel for sys::v4l2_ext_controls {}
+
+/// One call; a signal in between is not an error.
+pub(super) fn call<T: Kernel>(
+    fd: RawFd,
+    request: vidioc::_IOC_TYPE,
+    arg: &mut T,
+) -> io::Result<()> {
+    loop {
+        // SAFETY: `arg` is the structure that `request` names, valid for reads and writes.
+        match unsafe { ioctl(fd, request, std::ptr::from_mut(arg).cast()) } {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A UVC camera as the kernel describes it: node capabilities win over the device's.
+    #[test]
+    fn identity_is_of_the_node() {
+        let mut raw: sys::v4l2_capability = zeroed();
+        raw.driver[..8].copy_from_slice(b"uvcvideo");
+        raw.card[..6].copy_from_slice(b"C920\xff ");
+        raw.bus_info[..18].copy_from_slice(b"usb-0000:00:14.0-3");
+        raw.capabilities = sys::V4L2_CAP_DEVICE_CAPS | sys::V4L2_CAP_VIDEO_CAPTURE;
+        raw.device_caps = sys::V4L2_CAP_META_CAPTURE | sys::V4L2_CAP_STREAMING;
+        let identity = Identity::parse(&raw);
+        assert_eq!(identity.driver, "uvcvideo");
+        assert_eq!(identity.card, "C920\u{fffd}");
+        assert_eq!(identity.bus, "usb-0000:00:14.0-3");
+        assert_eq!(identity.captures(), None);
+    }
+
+    /// Both kinds of capture node are cameras.
+    #[test]
+    fn planes_follow_the_capabilities() {
+        let with = |caps| Identity {
+            driver: String::new(),
+            card: String::new(),
+            bus: String::new(),
+            caps: caps | sys::V4L2_CAP_STREAMING,
+        };
+        assert_eq!(with(sys::V4L2_CAP_VIDEO_CAPTURE).captures(), Some(Planes::Single));
+        assert_eq!(with(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE).captures(), Some(Planes::Multi));
+        assert_eq!(with(sys::V4L2_CAP_VIDEO_M2M_MPLANE).captures(), None);
+    }
+
+    /// Stepped sizes cover what lies on a step, and nothing else.
+    #[test]
+    fn stepped_sizes_cover_their_steps() {
+        let size = Size::Range((32, 32), (1920, 1080), (32, 2));
+        assert!(size.covers(1280, 720) && size.covers(1920, 1080));
+        assert!(!size.covers(1290, 720) && !size.covers(1952, 720));
+    }
+
+    /// An interval of 2/25 s is 12.5 pictures per second.
+    #[test]
+    fn intervals_become_rates() {
+        let mut raw: sys::v4l2_frmivalenum = zeroed();
+        raw.type_ = sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE;
+        raw.__bindgen_anon_1.discrete = sys::v4l2_fract { numerator: 2, denominator: 25 };
+        assert_eq!(rate(&raw), Rates::Each(vec![(25, 2)]));
+    }
+
+    /// Start of exposure is believed only where the flag says so.
+    #[test]
+    fn stamp_flags_name_clock_and_edge() {
+        let flags = sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
+        assert_eq!(edge(flags), (Edge::ExposureStart { exposure: None }, true));
+        assert_eq!(edge(0), (Edge::FrameEnd, false));
+    }
+}
