@@ -1,1 +1,3 @@
 //! What viewers reach: the page, WHEP, and the API.
+
+pub mod page;

@@ -1,0 +1,37 @@
+// What the badge says. Pure: everything known goes in, one state comes out.
+
+import type { Verdict } from "./liveness";
+import type { Health } from "./wire";
+
+/**
+ * - `live`: pictures arrive and change
+ * - `still`: pictures arrive, but nothing in them changes
+ * - `connecting`: no picture yet, or on the way back
+ * - `no_signal`, `paused`: what the box says of the feed
+ * - `held`: the viewer pressed pause
+ * - `full`: the viewer limit is reached
+ * - `offline`: the box cannot be reached
+ */
+export type Shown =
+  | "live" | "still" | "connecting" | "no_signal" | "paused" | "held" | "full" | "offline";
+
+export type Link = "joining" | "up" | "full" | "unreachable" | "refused";
+
+export interface Facts {
+  link: Link;
+  /** The newest word of the box on this feed. */
+  health: Health | null;
+  verdict: Verdict;
+  held: boolean;
+}
+
+export function judge({ link, health, verdict, held }: Facts): Shown {
+  if (held) return "held";
+  if (link === "full") return "full";
+  if (link === "unreachable") return "offline";
+  if (health?.state === "paused") return "paused";
+  if (health?.state === "no_signal") return "no_signal";
+  if (link !== "up" || health?.state === "connecting") return "connecting";
+  if (verdict === "moving") return "live";
+  return verdict === "still" ? "still" : "connecting";
+}
