@@ -1,3 +1,4 @@
 //! What viewers reach: the page, WHEP, and the API.
 
+pub mod crypto;
 pub mod page;
