@@ -1,0 +1,76 @@
+# The commands of the project; `make help` lists them. Each installs what it needs first.
+
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.PHONY: help demo test check bench soak ui setup test-rust test-page test-vm
+.DEFAULT_GOAL := help
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: ## the demo line on air, without cameras, PLC or broker of yours (ARGS=--strip)
+	@scripts/setup demo
+	@scripts/ui
+	@scripts/demo $(ARGS)
+
+test: ## everything: check, Rust and browser tests, the ARM64 machine
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now
+
+check: ## the quick gate: format, lints, dependencies, types, unit tests
+	@scripts/setup check
+	@$(MAKE) --no-print-directory check-now
+
+bench: ## the figures of the README, measured here
+	@scripts/setup test
+	@scripts/ui
+	@scripts/bench $(ARGS)
+
+soak: ## the demo line with viewers for an hour; fails if it grows (ARGS="--minutes 5")
+	@scripts/setup test
+	@scripts/ui
+	@scripts/soak $(ARGS)
+
+ui: ## the page, built into src/web/ui/dist
+	@scripts/setup demo
+	@scripts/ui
+
+setup: ## install everything that the other targets need
+	@scripts/setup test
+
+test-rust: ## unit and integration tests against real peers
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-rust-now
+
+test-page: ## the page in real browsers
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-page-now
+
+test-vm: ## the daemon on an ARM64 kernel with V4L2 cameras (ARGS=scenario)
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-vm-now
+
+# The same without set-up.
+.PHONY: check-now test-rust-now test-page-now test-vm-now
+
+check-now:
+	@scripts/ui --check
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	scripts/deny
+	cargo test --locked --lib
+
+test-rust-now:
+	@scripts/ui
+	cargo test --locked
+
+test-page-now:
+	cargo build --locked
+	scripts/test-page
+
+test-vm-now:
+	@scripts/ui
+	tests/vm/run $(ARGS)

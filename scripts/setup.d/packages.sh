@@ -1,0 +1,53 @@
+# Debian packages, by what they are needed for. Names are the same in Debian 12 and 13.
+
+# Compiling the daemon: libclang reads the V4L2 headers (crate v4l2-sys-mit).
+BUILD=(build-essential ca-certificates curl git libclang-dev
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev pkg-config)
+
+# Plugins the daemon plays with: capture, JPEG, x264, openh264, parsers.
+STREAM=(gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly)
+
+BROKER=(mosquitto)
+
+# What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys.
+PEERS=(gstreamer1.0-tools libmodbus-dev mosquitto-clients openssl procps python3-venv socat)
+
+# Real browsers, with letters for both languages of the page.
+BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk)
+
+# The ARM64 machine of tests/vm.
+ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm)
+
+# Prints the packages for Node.js 18 or newer with npm, or nothing if they are there already.
+node_packages() {
+  local major=0
+  if command -v node >/dev/null && command -v npm >/dev/null; then
+    major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
+  fi
+  if [ "$major" -lt 18 ]; then echo "nodejs npm"; fi
+}
+
+# install_packages NAME…: those that are missing, in one go. An argument may hold several names.
+install_packages() {
+  local missing
+  # shellcheck disable=SC2068 # several names in one argument are wanted apart
+  missing=$(for name in $@; do
+    dpkg-query -W -f '${db:Status-Abbrev}\n' "$name" 2>/dev/null | grep -q '^ii' || echo "$name"
+  done)
+  [ -n "$missing" ] || return 0
+  # shellcheck disable=SC2086
+  say "installing" $missing
+  refresh_lists
+  # shellcheck disable=SC2086
+  as_root env DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get install -qq -y --no-remove \
+    --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 $missing >&2 \
+    || fail "apt-get install" $missing
+}
+
+# Package lists, once a run. A third-party source that fails is not our business.
+refresh_lists() {
+  [ -z "${lists_are_fresh:-}" ] || return 0
+  as_root timeout 300 apt-get update -qq >&2 || say "apt-get update complained; going on"
+  lists_are_fresh=yes
+}
