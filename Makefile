@@ -56,7 +56,7 @@ test-vm: ## the daemon on an ARM64 kernel with V4L2 cameras (ARGS=scenario)
 .PHONY: check-now test-rust-now test-page-now test-vm-now
 
 check-now:
-	@scripts/ui --check
+	@scripts/ui check
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
