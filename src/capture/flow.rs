@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
+use tokio::sync::Notify;
 
 use super::annexb::Head;
 use super::timing::{Edge, Fault, Stamps};
@@ -34,6 +35,7 @@ pub struct Flow {
     seen: AtomicU64,
     /// When an access unit last went into the ring; nanoseconds, zero for never.
     out: AtomicU64,
+    first: Notify,
     meters: Meters,
 }
 
@@ -91,13 +93,13 @@ impl Meters {
 
 impl Flow {
     /// A flow into `ring`, going on after its newest frame.
-    pub fn new(ring: Arc<Ring>, period: Duration, edge: Edge) -> Arc<Self> {
+    pub fn new(ring: Arc<Ring>, period: Duration) -> Arc<Self> {
         let newest = ring.newest();
         let after = newest.as_ref().map(|frame| frame.captured.at);
         Arc::new(Self {
             meters: Meters::new(&ring.id().0),
             state: Mutex::new(State {
-                stamps: Stamps::new(period, edge, after),
+                stamps: Stamps::new(period, after),
                 transit: VecDeque::new(),
                 seq: newest.map_or(0, |frame| frame.seq + 1),
                 decodable: false,
@@ -105,16 +107,17 @@ impl Flow {
             }),
             seen: AtomicU64::new(0),
             out: AtomicU64::new(0),
+            first: Notify::new(),
             ring,
         })
     }
 
     /// A picture left the source: its capture time, to be carried to the ring.
-    pub fn seen(&self, claim: Option<Mono>, now: Mono) -> Captured {
+    pub fn seen(&self, claim: Option<Mono>, edge: Edge, now: Mono) -> Captured {
         self.seen.store(now.0, Ordering::Relaxed);
         self.meters.seen.increment(1);
         let mut state = self.state.lock().expect("flow lock");
-        let (captured, fault) = state.stamps.judge(claim, now);
+        let (captured, fault) = state.stamps.judge(claim, edge, now);
         state.transit.push_back(Transit { captured, admitted: false, entered: None });
         if state.transit.len() > TRANSIT {
             state.transit.pop_front();
@@ -193,7 +196,9 @@ impl Flow {
         self.meters.bytes.increment(data.len() as u64);
         self.ring.push(Frame { seq, captured, encoded: now, key, data });
         let done = clock::now();
-        self.out.store(done.0, Ordering::Relaxed);
+        if self.out.swap(done.0, Ordering::Relaxed) == 0 {
+            self.first.notify_one();
+        }
         let whole = done.since(captured.at);
         self.meters.to_ring.record(whole);
         if let Some(entered) = found.and_then(|t| t.entered) {
@@ -201,6 +206,11 @@ impl Flow {
             self.meters.encode.record(encode);
             self.meters.ours.record(whole.saturating_sub(encode));
         }
+    }
+
+    /// Resolves when the first frame is in the ring.
+    pub async fn first(&self) {
+        self.first.notified().await;
     }
 
     /// When a picture last came from the source.
@@ -211,12 +221,6 @@ impl Flow {
     /// When a frame last went into the ring.
     pub fn last_out(&self) -> Option<Mono> {
         Some(Mono(self.out.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
-    }
-
-    /// The source turned out to stamp this instant.
-    #[allow(dead_code)]
-    pub fn set_edge(&self, edge: Edge) {
-        self.state.lock().expect("flow lock").stamps.edge = edge;
     }
 }
 

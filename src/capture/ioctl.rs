@@ -4,6 +4,7 @@
 //! type knows single-planar capture only, and panics on control types newer
 //! than itself; most camera chips are multi-planar. So the calls are made here.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,6 +15,7 @@ use v4l::v4l_sys as sys;
 use v4l::v4l2::{ioctl, vidioc};
 
 use super::timing::Edge;
+use crate::model::Mono;
 
 /// Formats, sizes and intervals are listed up to this many each: a broken
 /// driver may never say that it is done.
@@ -59,8 +61,9 @@ impl Identity {
     /// How it captures video, if it does: encoders, metadata and radio nodes do not.
     pub fn captures(&self) -> Option<Planes> {
         let has = |cap: u32| self.caps & cap != 0;
-        if !has(sys::V4L2_CAP_STREAMING) {
-            None
+        let plays = sys::V4L2_CAP_VIDEO_OUTPUT | sys::V4L2_CAP_VIDEO_OUTPUT_MPLANE;
+        if !has(sys::V4L2_CAP_STREAMING) || has(plays) {
+            None // older converters and encoders say both
         } else if has(sys::V4L2_CAP_VIDEO_CAPTURE) {
             Some(Planes::Single)
         } else if has(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
@@ -99,6 +102,17 @@ impl Size {
             Self::Exact(w, h) => (w, h) == (width, height),
             Self::Range(least, most, step) => {
                 fits(width, least.0, most.0, step.0) && fits(height, least.1, most.1, step.1)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(w, h) => write!(f, "{w}x{h}"),
+            Self::Range(least, most, _) => {
+                write!(f, "{}x{} to {}x{}", least.0, least.1, most.0, most.1)
             }
         }
     }
@@ -200,31 +214,55 @@ impl Node {
     }
 }
 
-/// Which instant the driver stamps, asked of the streaming descriptor `fd` itself:
-/// some drivers tell only their owner.
-///
-/// # Errors
-/// As `VIDIOC_QUERYBUF`.
-pub fn stamped_edge(fd: RawFd, planes: Planes) -> io::Result<(Edge, bool)> {
-    let mut parts: [sys::v4l2_plane; sys::VIDEO_MAX_PLANES as usize] = [zeroed(); 8];
-    let mut raw: sys::v4l2_buffer = zeroed();
-    raw.type_ = buffer_type(planes);
-    if planes == Planes::Multi {
-        raw.length = sys::VIDEO_MAX_PLANES;
-        raw.m.planes = parts.as_mut_ptr();
-    }
-    call(fd, vidioc::VIDIOC_QUERYBUF, &mut raw)?;
-    Ok(edge(raw.flags))
+/// A captured buffer as its driver stamped it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stamp {
+    /// Of `CLOCK_MONOTONIC`.
+    pub at: Mono,
+    /// Which instant of the picture.
+    pub edge: Edge,
 }
 
-/// The stamped instant, and whether the stamp is of `CLOCK_MONOTONIC`.
-fn edge(flags: u32) -> (Edge, bool) {
-    let monotonic =
-        flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK == sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
-    match flags & sys::V4L2_BUF_FLAG_TSTAMP_SRC_MASK {
-        sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE => (Edge::ExposureStart { exposure: None }, monotonic),
-        _ => (Edge::FrameEnd, monotonic),
+/// Buffers of a queue at most (`VIDEO_MAX_FRAME`).
+const BUFFERS: u32 = 32;
+
+/// The driver's stamp of the picture numbered `sequence`, asked of the streaming
+/// descriptor itself: some drivers tell only their owner. `None` where its
+/// buffer is back with the driver already, or the stamp is of another clock.
+///
+/// v4l2src hands on a time of its own making, and after one strange stamp none
+/// of the driver's at all; this is what the driver said.
+pub fn stamp(fd: RawFd, planes: Planes, sequence: u32) -> Option<Stamp> {
+    for index in 0..BUFFERS {
+        let mut parts: [sys::v4l2_plane; 8] = [zeroed(); sys::VIDEO_MAX_PLANES as usize];
+        let mut raw: sys::v4l2_buffer = zeroed();
+        raw.index = index;
+        raw.type_ = buffer_type(planes);
+        if planes == Planes::Multi {
+            raw.length = sys::VIDEO_MAX_PLANES;
+            raw.m.planes = parts.as_mut_ptr();
+        }
+        call(fd, vidioc::VIDIOC_QUERYBUF, &mut raw).ok()?;
+        if raw.sequence == sequence
+            && let Some(stamp) = parse_stamp(&raw)
+        {
+            return Some(stamp);
+        }
     }
+    None
+}
+
+fn parse_stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
+    let clock = raw.flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK;
+    let seconds = u64::try_from(raw.timestamp.tv_sec).ok()?;
+    let micros = u64::try_from(raw.timestamp.tv_usec).ok()?;
+    let at = Mono(seconds.checked_mul(1_000_000_000)?.checked_add(micros.checked_mul(1000)?)?);
+    let known = clock == sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC && at.0 > 0;
+    let edge = match raw.flags & sys::V4L2_BUF_FLAG_TSTAMP_SRC_MASK {
+        sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE => Edge::ExposureStart { exposure: None },
+        _ => Edge::FrameEnd,
+    };
+    known.then_some(Stamp { at, edge })
 }
 
 fn buffer_type(planes: Planes) -> u32 {
@@ -353,11 +391,20 @@ mod tests {
         assert_eq!(rate(&raw), Rates::Each(vec![(25, 2)]));
     }
 
-    /// Start of exposure is believed only where the flag says so.
+    /// A stamp counts only with the monotonic clock's flag; start of exposure
+    /// only with its own.
     #[test]
     fn stamp_flags_name_clock_and_edge() {
-        let flags = sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
-        assert_eq!(edge(flags), (Edge::ExposureStart { exposure: None }, true));
-        assert_eq!(edge(0), (Edge::FrameEnd, false));
+        let mut raw: sys::v4l2_buffer = zeroed();
+        (raw.timestamp.tv_sec, raw.timestamp.tv_usec) = (12, 345_678);
+        assert_eq!(parse_stamp(&raw), None);
+        raw.flags = sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+        let at = Mono(12_345_678_000);
+        assert_eq!(parse_stamp(&raw), Some(Stamp { at, edge: Edge::FrameEnd }));
+        raw.flags |= sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
+        let edge = Edge::ExposureStart { exposure: None };
+        assert_eq!(parse_stamp(&raw), Some(Stamp { at, edge }));
+        raw.timestamp.tv_sec = -1;
+        assert_eq!(parse_stamp(&raw), None);
     }
 }

@@ -6,10 +6,15 @@
 //! frames are never dropped.
 
 mod annexb;
+pub mod controls;
+pub mod discovery;
 pub mod encoder;
 mod flow;
+mod format;
+mod front;
 pub mod ioctl;
 mod pipeline;
+pub mod probe;
 pub mod push;
 mod session;
 pub mod timing;

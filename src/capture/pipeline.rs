@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -15,6 +15,7 @@ use gstreamer_video as gst_video;
 
 use super::encoder::{Encoder, element, filter};
 use super::flow::Flow;
+use super::timing::Edge;
 use crate::clock;
 use crate::model::Mono;
 
@@ -27,10 +28,15 @@ pub(super) struct Pipeline {
     out: gst_app::AppSink,
 }
 
+/// A source's claim: when which instant of a picture was.
+pub(super) type Claim = Box<dyn Fn(&gst::BufferRef) -> (Option<Mono>, Edge) + Send + Sync>;
+
 /// What comes in front of the encoder.
 pub(super) struct Front {
-    /// The source and what turns its pictures into raw ones; the first is the source.
+    /// Gives pictures.
     pub source: gst::Element,
+    /// Reads their times.
+    pub claim: Claim,
     /// The caps asked of the source.
     pub asked: gst::Element,
     /// Decoder of compressed pictures.
@@ -48,7 +54,7 @@ impl Pipeline {
         pipeline.set_base_time(gst::ClockTime::ZERO);
         pipeline.use_clock(Some(&gst::SystemClock::obtain()));
 
-        stamp(&front.source, flow)?;
+        stamp(&front.source, front.claim, flow)?;
         let mut chain = vec![front.source, front.asked];
         if let Some(encoder) = encoder {
             let shed = element("queue")?; // full: lose raw pictures here, never coded ones
@@ -77,19 +83,12 @@ impl Pipeline {
     /// Starts it; may block for as long as the driver takes.
     ///
     /// # Errors
-    /// The first complaint on the bus, in words.
+    /// It does not start; the bus has the reason.
     pub fn play(&self) -> Result<()> {
         if self.pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(());
         }
-        let complaint = self.bus().and_then(|bus| {
-            let message = bus.pop_filtered(&[gst::MessageType::Error])?;
-            match message.view() {
-                gst::MessageView::Error(error) => Some(in_words(error)),
-                _ => None,
-            }
-        });
-        anyhow::bail!(complaint.unwrap_or_else(|| "the pipeline does not start".into()))
+        bail!("the pipeline does not start") // its bus says why
     }
 
     /// Stops it; may block for as long as the driver takes.
@@ -116,14 +115,14 @@ impl Drop for Pipeline {
 }
 
 /// Every picture that leaves the source gets its judged capture time as PTS.
-fn stamp(source: &gst::Element, flow: &Arc<Flow>) -> Result<()> {
+fn stamp(source: &gst::Element, claim: Claim, flow: &Arc<Flow>) -> Result<()> {
     let pad = source.static_pad("src").context("the source has no src pad")?;
     let flow = flow.clone();
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let now = clock::now();
         if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
-            let claim = driver_time(buffer).or_else(|| buffer.pts()).map(|t| Mono(t.nseconds()));
-            let captured = flow.seen(claim, now);
+            let (at, edge) = claim(buffer);
+            let captured = flow.seen(at, edge, now);
             // The source owns its picture alone here, so nothing is copied.
             let buffer = buffer.make_mut();
             buffer.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
@@ -132,16 +131,6 @@ fn stamp(source: &gst::Element, flow: &Arc<Flow>) -> Result<()> {
         gst::PadProbeReturn::Ok
     });
     Ok(())
-}
-
-/// The driver's own stamp, which v4l2src passes on from GStreamer 1.30.
-fn driver_time(buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
-    buffer
-        .iter_meta::<gst::ReferenceTimestampMeta>()
-        .find(|m| {
-            m.reference().structure(0).is_some_and(|s| s.name() == "timestamp/x-system-monotonic")
-        })
-        .map(|m| m.timestamp())
 }
 
 /// Calls `note` with the capture time of each picture that passes a pad.

@@ -2,9 +2,11 @@
 //!
 //! Comes in: the pipeline's messages, wishes for key frames, the stop token.
 //! Goes out: the feed's status. A source or encoder that gives nothing for the
-//! camera's frame deadline ends the session with the reason.
+//! camera's frame deadline ends the session with the reason. Slates will take
+//! the place of an absent camera in front of the same encoder.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,17 +16,19 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use metrics::counter;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Source;
-use super::encoder::ladder::{Candidate, LADDER, candidates};
-use super::encoder::{self, Wanted, trial};
+use super::discovery::{self, Found, Roots};
+use super::encoder::{self, Wanted, choice};
 use super::flow::Flow;
-use super::pipeline::{Front, Pipeline, in_words};
+use super::format::Coding;
+use super::front::{self, Exposure, V4l2};
+use super::ioctl::Node;
+use super::pipeline::{Pipeline, in_words};
 use super::push::{self, PushSource, RawPicture};
-use super::timing::Edge;
 use crate::clock;
 use crate::config::camera::Camera;
 use crate::feed::ring::Ring;
@@ -35,8 +39,14 @@ use crate::status::{State, Status};
 /// encoders load firmware.
 const START: Duration = Duration::from_secs(4);
 
-/// A trial encode takes this long at most.
-const TRIAL: Duration = Duration::from_secs(3);
+/// A driver that does not open or close in this time is left behind.
+const DRIVER: Duration = Duration::from_secs(10);
+
+/// How often an absent port is looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often the shutter time is asked for.
+const EXPOSURE: Duration = Duration::from_secs(5);
 
 /// One session; see [`super::run`].
 pub(super) async fn run(
@@ -48,10 +58,11 @@ pub(super) async fn run(
 ) -> Result<()> {
     let part = format!("feed/{}", camera.id);
     // After a failure its reason stands until a frame comes.
-    if status.get(&part).is_none_or(|health| health.state == State::Live) {
+    if status.get(&part).is_none_or(|health| health.state != State::NoSignal) {
         status.set(&part, State::Connecting, "starting");
     }
-    let ended = session(&camera, source, ring, &status, &part, &stop).await;
+    let session = Session { camera: &camera, ring, status: &status, part: &part, stop: &stop };
+    let ended = session.run(source).await;
     if let Err(error) = &ended
         && !stop.is_cancelled()
     {
@@ -61,77 +72,227 @@ pub(super) async fn run(
     ended
 }
 
-async fn session(
-    camera: &Camera,
-    source: Source,
-    ring: Arc<Ring>,
-    status: &Status,
-    part: &str,
-    stop: &CancellationToken,
-) -> Result<()> {
-    let Source::Push(push) = source else { bail!("no V4L2 yet") };
-    let wanted = Wanted {
-        width: push.width,
-        height: push.height,
-        fps: push.fps,
-        bitrate_kbps: camera.bitrate_kbps,
-        gop_frames: camera.gop_frames,
-    };
-    let name = camera.encoder.clone();
-    let chosen = spawn_blocking(move || choose(&wanted, name.as_deref()))
-        .await
-        .context("choose an encoder")??;
-    info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
-    let flow = Flow::new(ring.clone(), camera.period(), Edge::Exact);
-    let (front, app) = push_front(&push)?;
-    let encoder = encoder::make(&chosen, &wanted)?;
-    let pipeline = Arc::new(Pipeline::build(front, Some(encoder), &flow)?);
-    let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
-    let started = pipeline.clone();
-    spawn_blocking(move || started.play()).await.context("start the pipeline")??;
-    let watch = Watch { camera, flow: &flow, status, part, began: clock::now() };
-    let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        error = watch.deadline() => Err(error),
-        error = feed(&push, &app) => Err(error),
-        error = fails(&mut messages) => Err(error),
-        () = keys(camera, &ring, &pipeline) => Ok(()),
-    };
-    drop(messages);
-    spawn_blocking(move || pipeline.stop()).await.context("stop the pipeline")?;
-    ended
-}
-
-struct Watch<'a> {
+struct Session<'a> {
     camera: &'a Camera,
-    flow: &'a Flow,
+    ring: Arc<Ring>,
     status: &'a Status,
     part: &'a str,
-    began: Mono,
+    stop: &'a CancellationToken,
 }
 
-impl Watch<'_> {
-    /// Resolves when nothing came for too long; sets the feed live when something does.
-    async fn deadline(&self) -> anyhow::Error {
-        let limit = self.camera.frame_deadline;
-        let mut live = false;
+/// What a session does besides waiting for trouble.
+enum Duty {
+    Feed(PushSource, gst_app::AppSrc),
+    Watch(Found, Exposure),
+}
+
+impl Session<'_> {
+    async fn run(self, source: Source) -> Result<()> {
+        let camera = self.camera;
+        let flow = Flow::new(self.ring.clone(), camera.period());
+        let (front, coding, size, duty) = match source {
+            Source::Push(push) => {
+                let (front, app) = front::push(&push)?;
+                let size = (push.width, push.height, push.fps);
+                (front, Coding::Raw, size, Duty::Feed(push, app))
+            }
+            Source::V4l2 => {
+                let found = tokio::select! {
+                    found = self.find() => found,
+                    () = self.stop.cancelled() => return Ok(()),
+                };
+                let (asked_of, at) = (camera.clone(), found.clone());
+                let (v4l2, refused) =
+                    blocking("open the camera", move || front::v4l2(&asked_of, &at)).await??;
+                let V4l2 { front, asked, exposure } = v4l2;
+                info!(node = %found.node.display(), driver = found.identity.driver,
+                    format = asked.fourcc, caps = asked.caps, "camera found");
+                self.report(&refused);
+                let size = (camera.width, camera.height, camera.fps);
+                (front, asked.coding, size, Duty::Watch(found, exposure))
+            }
+        };
+        let (encoder, factory) = if coding == Coding::H264 {
+            (None, None)
+        } else {
+            let (encoder, factory) = self.encoder(size).await?;
+            (Some(encoder), Some(factory))
+        };
+        let pipeline = Arc::new(Pipeline::build(front, encoder, &flow)?);
+        let ended = self.play(&pipeline, &flow, duty, coding).await;
+        if let Err(Trouble::Encoder(_)) = &ended
+            && let Some(factory) = factory
+        {
+            choice::failed(&factory);
+        }
+        // The blocking thread holds its own reference: one that hangs is left behind.
+        blocking("stop the pipeline", move || pipeline.stop()).await?;
+        ended.map_err(Trouble::into_error)
+    }
+
+    /// Waits for a camera at the port.
+    async fn find(&self) -> Found {
+        let port = &self.camera.port;
+        let mut before = None;
         loop {
-            let now = clock::now();
-            let (out, allowed) = match self.flow.last_out() {
-                Some(out) => (out, limit),
-                None => (self.began, limit + START),
+            // Opening nodes may wake devices up: only when something changed.
+            let nodes = discovery::list(&Roots::default());
+            if before.as_ref() != Some(&nodes) {
+                let listed = nodes.clone();
+                let identify = |node: &std::path::Path| Node::open(node)?.identity();
+                let found =
+                    blocking("look for cameras", move || discovery::cameras(&listed, identify));
+                let found = found.await.unwrap_or_default();
+                if let Some(found) = discovery::at(&found, port) {
+                    return found.clone();
+                }
+                let others: Vec<_> = found.iter().map(|f| &*f.port).collect();
+                info!(?others, "no camera at this port");
+                self.status.set(self.part, State::NoSignal, &format!("port {port} absent"));
+                before = Some(nodes);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn report(&self, refused: &[String]) {
+        for reason in refused {
+            error!(reason, "control not set");
+        }
+        metrics::gauge!("floorcast_capture_controls_refused",
+            "feed" => self.camera.id.to_string())
+        .set(refused.len() as f64);
+    }
+
+    async fn encoder(
+        &self,
+        (width, height, fps): (u32, u32, u32),
+    ) -> Result<(encoder::Encoder, String)> {
+        let Camera { bitrate_kbps, gop_frames, .. } = *self.camera;
+        let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
+        let name = self.camera.encoder.clone();
+        let chosen =
+            blocking("choose an encoder", move || choice::choose(&wanted, name.as_deref()));
+        let chosen = chosen.await??;
+        info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
+        Ok((encoder::make(&chosen, &wanted)?, chosen.factory))
+    }
+
+    /// Plays until something fails, or `Ok` at the stop token.
+    async fn play(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        flow: &Arc<Flow>,
+        duty: Duty,
+        coding: Coding,
+    ) -> Result<(), Trouble> {
+        let bus = pipeline.bus().context("the pipeline has no bus").map_err(Trouble::Source)?;
+        let mut messages = bus.stream();
+        let started = pipeline.clone();
+        let played = blocking("start the pipeline", move || started.play());
+        if let Err(error) = played.await.and_then(|played| played) {
+            // The reason is on the bus by now, if there is one.
+            let told = timeout(Duration::from_millis(100), fails(&mut messages)).await;
+            return Err(told.unwrap_or(Trouble::Source(error)));
+        }
+        let found = match &duty {
+            Duty::Watch(found, _) if coding == Coding::H264 => Some(found.clone()),
+            _ => None,
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            trouble = self.deadline(flow) => Err(trouble),
+            trouble = fails(&mut messages) => Err(trouble),
+            error = attend(&duty) => Err(Trouble::Source(error)),
+            () = self.keys(pipeline, found) => Ok(()),
+        }
+    }
+
+    /// Resolves when nothing came for too long; sets the feed live when something does.
+    async fn deadline(&self, flow: &Flow) -> Trouble {
+        let limit = self.camera.frame_deadline;
+        let began = clock::now();
+        if timeout(limit + START, flow.first()).await.is_err() {
+            return silence(flow, began, limit);
+        }
+        self.status.set(self.part, State::Live, "");
+        loop {
+            let last = flow.last_out().unwrap_or(began);
+            let silent = clock::now().since(last);
+            if silent >= limit {
+                return silence(flow, last, limit);
+            }
+            sleep(limit - silent).await;
+        }
+    }
+
+    /// Key frames on demand, at most one a second; a wish that comes too soon waits.
+    async fn keys(&self, pipeline: &Pipeline, h264: Option<Found>) {
+        let feed = self.camera.id.to_string();
+        let forced = counter!("floorcast_capture_forced_keys_total", "feed" => feed);
+        let (mut next, mut told) = (Instant::now(), false);
+        loop {
+            self.ring.key_wanted().await;
+            sleep_until(next).await;
+            let taken = match h264.clone() {
+                Some(found) => {
+                    let press = blocking("ask for a key", move || front::press_force_key(&found));
+                    press.await.unwrap_or(false)
+                }
+                None => pipeline.force_key(),
             };
-            if !live && self.flow.last_out().is_some() {
-                live = true;
-                self.status.set(self.part, State::Live, "");
+            if taken {
+                forced.increment(1);
+            } else if !std::mem::replace(&mut told, true) {
+                warn!("key frames cannot be asked for: viewers wait for the next");
             }
-            if now.since(out) >= allowed {
-                let silent = self.flow.last_seen().is_none_or(|seen| now.since(seen) >= limit);
-                let whose = if silent { "no frame" } else { "nothing from the encoder" };
-                return anyhow!("{whose} for {:.1} s", now.since(out).as_secs_f64());
+            next = Instant::now() + Duration::from_secs(1);
+        }
+    }
+}
+
+/// Why a session ended.
+enum Trouble {
+    /// The camera, or whatever is not the encoder.
+    Source(anyhow::Error),
+    /// The encoder.
+    Encoder(anyhow::Error),
+}
+
+impl Trouble {
+    fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::Source(error) | Self::Encoder(error) => error,
+        }
+    }
+}
+
+/// Nothing since `last`: whose fault is it?
+fn silence(flow: &Flow, last: Mono, limit: Duration) -> Trouble {
+    let now = clock::now();
+    let silent = now.since(last).as_secs_f64();
+    if flow.last_seen().is_none_or(|seen| now.since(seen) >= limit) {
+        Trouble::Source(anyhow!("no frame for {silent:.1} s"))
+    } else {
+        Trouble::Encoder(anyhow!("nothing from the encoder for {silent:.1} s"))
+    }
+}
+
+/// Work beside the pipeline; resolves only when it fails.
+async fn attend(duty: &Duty) -> anyhow::Error {
+    match duty {
+        Duty::Feed(push, app) => feed(push, app).await,
+        Duty::Watch(found, exposure) => {
+            let mut tick = interval(EXPOSURE);
+            loop {
+                tick.tick().await;
+                let (found, exposure) = (found.clone(), exposure.clone());
+                let read = move || front::read_exposure(&found, &exposure);
+                if blocking("read the exposure", read).await.is_err() {
+                    // It hangs: ask no more, the frame deadline judges the camera.
+                    return pending().await;
+                }
             }
-            let wait = if live { allowed - now.since(out) } else { Duration::from_millis(5) };
-            sleep_until(Instant::now() + wait).await;
         }
     }
 }
@@ -155,86 +316,32 @@ async fn feed(push: &PushSource, app: &gst_app::AppSrc) -> anyhow::Error {
 }
 
 /// Resolves with the first error of the pipeline.
-async fn fails(messages: &mut gst::bus::BusStream) -> anyhow::Error {
+async fn fails(messages: &mut gst::bus::BusStream) -> Trouble {
     while let Some(message) = messages.next().await {
         match message.view() {
-            gst::MessageView::Error(error) => return anyhow!(in_words(error)),
-            gst::MessageView::Eos(_) => return anyhow!("the stream ended"),
+            gst::MessageView::Error(error) => {
+                let encoder = error.error().matches(gst::StreamError::Encode);
+                let reason = anyhow!(in_words(error));
+                return if encoder { Trouble::Encoder(reason) } else { Trouble::Source(reason) };
+            }
+            gst::MessageView::Eos(_) => return Trouble::Source(anyhow!("the stream ended")),
             _ => {}
         }
     }
-    anyhow!("the pipeline went away")
+    Trouble::Source(anyhow!("the pipeline went away"))
 }
 
-/// Key frames on demand, at most one a second; a wish that comes too soon waits.
-async fn keys(camera: &Camera, ring: &Ring, pipeline: &Pipeline) {
-    let forced = counter!("floorcast_capture_forced_keys_total", "feed" => camera.id.to_string());
-    let mut next = Instant::now();
-    loop {
-        ring.key_wanted().await;
-        sleep_until(next).await;
-        if pipeline.force_key() {
-            forced.increment(1);
-        } else {
-            warn!("the encoder takes no request for a key frame");
-        }
-        next = Instant::now() + Duration::from_secs(1);
-    }
-}
-
-fn push_front(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
-    let caps = format!(
-        "video/x-raw,format={},width={},height={},framerate={}/1",
-        push.pixels.caps_name(),
-        push.width,
-        push.height,
-        push.fps
-    );
-    let app = gst_app::AppSrc::builder()
-        .is_live(true)
-        .format(gst::Format::Time)
-        .caps(&caps.parse::<gst::Caps>()?)
-        .build();
-    let front =
-        Front { source: app.clone().upcast(), asked: encoder::filter(&caps)?, decode: None };
-    Ok((front, app))
-}
-
-/// Encoders that passed, by what was wanted: a restart does not try again.
-static CHOSEN: LazyLock<Mutex<Vec<Choice>>> = LazyLock::new(Mutex::default);
-
-type Choice = (Wanted, Option<String>, Candidate);
-
-/// Choices remembered at most; the oldest goes.
-const REMEMBERED: usize = 32;
-
-fn choose(wanted: &Wanted, name: Option<&str>) -> Result<Candidate> {
-    let known = CHOSEN.lock().expect("ladder lock").iter().find_map(|(w, n, candidate)| {
-        (w == wanted && n.as_deref() == name).then(|| candidate.clone())
-    });
-    if let Some(candidate) = known {
-        return Ok(candidate);
-    }
-    let mut refused = Vec::new();
-    for candidate in candidates(LADDER, name) {
-        match trial::run(&candidate, wanted, TRIAL).outcome {
-            Ok(passed) => {
-                info!(encoder = candidate.factory, ?passed, "trial passed");
-                let mut chosen = CHOSEN.lock().expect("ladder lock");
-                if chosen.len() == REMEMBERED {
-                    chosen.remove(0);
-                }
-                chosen.push((*wanted, name.map(str::to_owned), candidate.clone()));
-                return Ok(candidate);
-            }
-            Err(reason) => {
-                warn!(encoder = candidate.factory, reason, "trial failed");
-                refused.push(format!("{}: {reason}", candidate.factory));
-            }
+/// Runs what may block for as long as a driver likes, but waits for [`DRIVER`] at most.
+async fn blocking<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let span = tracing::Span::current();
+    match timeout(DRIVER, spawn_blocking(move || span.in_scope(work))).await {
+        Ok(done) => done.with_context(|| what.to_owned()),
+        Err(_) => {
+            counter!("floorcast_capture_stuck_total").increment(1);
+            bail!("{what}: the driver hangs since {} s", DRIVER.as_secs())
         }
     }
-    if refused.is_empty() {
-        refused.push(format!("{} is not installed", name.unwrap_or("any")));
-    }
-    bail!("no encoder works: {}", refused.join("; "))
 }

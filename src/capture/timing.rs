@@ -69,8 +69,6 @@ impl Fault {
 #[derive(Debug)]
 pub struct Stamps {
     period: Duration,
-    /// Which instant the source stamps.
-    pub edge: Edge,
     /// The source's claim before this one.
     claimed: Option<Mono>,
     /// The time given out before this one.
@@ -80,16 +78,21 @@ pub struct Stamps {
 impl Stamps {
     /// Stamps of a source with one picture per `period`; `after` is the time of
     /// the feed's newest frame, if it has one.
-    pub fn new(period: Duration, edge: Edge, after: Option<Mono>) -> Self {
-        Self { period, edge, claimed: None, given: after }
+    pub fn new(period: Duration, after: Option<Mono>) -> Self {
+        Self { period, claimed: None, given: after }
     }
 
-    /// Judges one picture's claim, seen at `seen`.
-    pub fn judge(&mut self, claim: Option<Mono>, seen: Mono) -> (Captured, Option<Fault>) {
+    /// Judges one picture's claim to its `edge`, seen at `seen`.
+    pub fn judge(
+        &mut self,
+        claim: Option<Mono>,
+        edge: Edge,
+        seen: Mono,
+    ) -> (Captured, Option<Fault>) {
         let fault = self.fault(claim, seen);
         self.claimed = claim.or(self.claimed);
         let mut captured = match (claim, fault) {
-            (Some(claim), None) => self.corrected(claim),
+            (Some(claim), None) => self.corrected(claim, edge),
             // It was captured before it was seen, most likely one transfer ago.
             _ => Captured { at: seen - self.period, error: self.period },
         };
@@ -116,8 +119,8 @@ impl Stamps {
         (seen.since(claim) > OLD.max(self.period * 8)).then_some(Fault::Old)
     }
 
-    fn corrected(&self, claim: Mono) -> Captured {
-        match self.edge {
+    fn corrected(&self, claim: Mono, edge: Edge) -> Captured {
+        match edge {
             Edge::Exact => Captured { at: claim, error: Duration::ZERO },
             Edge::ExposureStart { exposure: Some(open) } => {
                 let half = open.min(self.period) / 2;
@@ -142,15 +145,15 @@ mod tests {
         Mono(ms * MS)
     }
 
-    fn camera(edge: Edge) -> Stamps {
-        Stamps::new(PERIOD, edge, None)
+    fn camera() -> Stamps {
+        Stamps::new(PERIOD, None)
     }
 
     /// A pushed picture's time is taken as it is.
     #[test]
     fn exact_time_is_kept() {
-        let mut stamps = camera(Edge::Exact);
-        let (captured, fault) = stamps.judge(Some(at(1000)), at(1007));
+        let mut stamps = camera();
+        let (captured, fault) = stamps.judge(Some(at(1000)), Edge::Exact, at(1007));
         assert_eq!(captured, Captured { at: at(1000), error: Duration::ZERO });
         assert_eq!(fault, None);
     }
@@ -159,8 +162,8 @@ mod tests {
     #[test]
     fn exposure_start_is_moved_to_mid_exposure() {
         let exposure = Some(Duration::from_millis(10));
-        let mut stamps = camera(Edge::ExposureStart { exposure });
-        let (captured, _) = stamps.judge(Some(at(1000)), at(1030));
+        let edge = Edge::ExposureStart { exposure };
+        let (captured, _) = camera().judge(Some(at(1000)), edge, at(1030));
         assert_eq!(captured, Captured { at: at(1005), error: Duration::from_millis(5) });
     }
 
@@ -174,30 +177,30 @@ mod tests {
             (Some(at(920)), Fault::Backward),
         ];
         for (claim, expected) in cases {
-            let mut stamps = camera(Edge::FrameEnd);
-            assert_eq!(stamps.judge(Some(at(960)), at(961)).1, None);
-            let (captured, fault) = stamps.judge(claim, at(1041));
+            let mut stamps = camera();
+            assert_eq!(stamps.judge(Some(at(960)), Edge::FrameEnd, at(961)).1, None);
+            let (captured, fault) = stamps.judge(claim, Edge::FrameEnd, at(1041));
             assert_eq!(fault, Some(expected));
             assert_eq!(captured, Captured { at: at(1001), error: PERIOD });
         }
-        let (_, fault) = camera(Edge::FrameEnd).judge(Some(at(1000)), at(2000));
+        let (_, fault) = camera().judge(Some(at(1000)), Edge::FrameEnd, at(2000));
         assert_eq!(fault, Some(Fault::Old));
     }
 
     /// A driver that comes to its senses is believed again at once.
     #[test]
     fn one_bad_claim_does_not_condemn_the_next() {
-        let mut stamps = camera(Edge::FrameEnd);
-        assert_eq!(stamps.judge(Some(at(1000)), at(1001)).1, None);
-        assert_eq!(stamps.judge(Some(at(900)), at(1041)).1, Some(Fault::Backward));
-        assert_eq!(stamps.judge(Some(at(1080)), at(1081)).1, None);
+        let mut stamps = camera();
+        assert_eq!(stamps.judge(Some(at(1000)), Edge::FrameEnd, at(1001)).1, None);
+        assert_eq!(stamps.judge(Some(at(900)), Edge::FrameEnd, at(1041)).1, Some(Fault::Backward));
+        assert_eq!(stamps.judge(Some(at(1080)), Edge::FrameEnd, at(1081)).1, None);
     }
 
     /// A restarted source goes on after the feed's newest frame.
     #[test]
     fn restart_never_goes_behind_the_feed() {
-        let mut stamps = Stamps::new(PERIOD, Edge::FrameEnd, Some(at(1000)));
-        let (captured, _) = stamps.judge(Some(at(990)), at(1001));
+        let mut stamps = Stamps::new(PERIOD, Some(at(1000)));
+        let (captured, _) = stamps.judge(Some(at(990)), Edge::FrameEnd, at(1001));
         assert_eq!(captured.at, at(1000) + STEP);
     }
 
@@ -208,11 +211,11 @@ mod tests {
         fn times_always_rise(
             claims in prop::collection::vec((prop::option::of(0u64..5000), 0u64..100), 1..200),
         ) {
-            let mut stamps = camera(Edge::FrameEnd);
+            let mut stamps = camera();
             let (mut seen, mut before) = (at(1000), None);
             for (claim, wait) in claims {
                 seen = seen + Duration::from_millis(wait);
-                let (captured, _) = stamps.judge(claim.map(at), seen);
+                let (captured, _) = stamps.judge(claim.map(at), Edge::FrameEnd, seen);
                 if let Some(before) = before {
                     prop_assert!(captured.at > before);
                     prop_assert_ne!(captured.at.rtp(), before.rtp());
@@ -225,10 +228,10 @@ mod tests {
         /// An honest 25 fps camera with up to a period of transfer time is never corrected.
         #[test]
         fn honest_claims_pass(delays in prop::collection::vec(0u64..40, 1..200)) {
-            let mut stamps = camera(Edge::FrameEnd);
+            let mut stamps = camera();
             for (i, delay) in delays.into_iter().enumerate() {
                 let claim = at(1000 + 40 * i as u64);
-                let (captured, fault) = stamps.judge(Some(claim), claim + Duration::from_millis(delay));
+                let (captured, fault) = stamps.judge(Some(claim), Edge::FrameEnd, claim + Duration::from_millis(delay));
                 prop_assert_eq!(fault, None);
                 prop_assert_eq!(captured.at, claim);
             }

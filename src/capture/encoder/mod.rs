@@ -4,6 +4,7 @@
 //! software. A rung is taken because it just encoded pictures of the wanted
 //! size in a trial ([`trial`]), never because its name is in a registry.
 
+pub(super) mod choice;
 pub mod ladder;
 pub mod trial;
 
@@ -91,10 +92,8 @@ pub(super) fn make(candidate: &Candidate, wanted: &Wanted) -> Result<Encoder> {
     if convert.find_property("dither").is_some() {
         convert.set_property_from_str("dither", "none");
     }
-    let raw = filter(&format!(
-        "{},width={},height={},framerate={}/1",
-        rung.input, wanted.width, wanted.height, wanted.fps
-    ))?;
+    // The rate is the source's own: 30000/1001 where 30 was asked for.
+    let raw = filter(&format!("{},width={},height={}", rung.input, wanted.width, wanted.height))?;
     let encode = element(&candidate.factory)?;
     for (name, amount) in rung.sets {
         set(&encode, name, &wanted.amount(*amount))?;

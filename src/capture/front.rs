@@ -1,0 +1,136 @@
+//! The near end of a pipeline: a V4L2 camera, or pushed pictures.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use metrics::counter;
+
+use super::controls;
+use super::discovery::Found;
+use super::encoder::{element, filter};
+use super::format::{self, Asked, Coding};
+use super::ioctl::{self, Node};
+use super::pipeline::{Claim, Front};
+use super::push::PushSource;
+use super::timing::Edge;
+use crate::config::camera::{Camera, ControlValue};
+use crate::model::Mono;
+
+/// A camera's shutter time in nanoseconds; zero while unknown.
+pub(super) type Exposure = Arc<AtomicU64>;
+
+/// A V4L2 camera, ready to be played.
+pub(super) struct V4l2 {
+    /// Elements.
+    pub front: Front,
+    /// What it was asked for.
+    pub asked: Asked,
+    /// Read when pictures are stamped.
+    pub exposure: Exposure,
+}
+
+/// Opens the camera: chooses its format, sets its controls. Blocks.
+///
+/// # Errors
+/// It cannot be opened, or does not offer what is wanted.
+pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)> {
+    let node = Node::open(&found.node).with_context(|| format!("open port {}", found.port))?;
+    let offers = node.offers(found.planes);
+    let rates = |fourcc| node.rates(fourcc, camera.width, camera.height);
+    let asked = format::choose(&offers, rates, camera).map_err(|reason| anyhow!(reason))?;
+    drop(node);
+    let refused = controls::apply(&found.node, &camera.controls);
+
+    let source = element("v4l2src")?;
+    source.set_property("device", found.node.display().to_string());
+    let exposure = Exposure::default();
+    let claim = driver_claim(&source, found, &exposure, &camera.id.0);
+    let decode = match asked.coding {
+        Coding::Jpeg => {
+            let decode = element("jpegdec")?;
+            decode.set_property("max-errors", -1i32); // a torn picture costs itself only
+            Some(decode)
+        }
+        Coding::Raw | Coding::H264 => None,
+    };
+    let front = Front { source, claim, asked: filter(&asked.caps)?, decode };
+    Ok((V4l2 { front, asked, exposure }, refused))
+}
+
+/// The driver's own stamp where it can be had, else v4l2src's time.
+fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure, feed: &str) -> Claim {
+    let (source, planes, exposure) = (source.downgrade(), found.planes, exposure.clone());
+    let lost = counter!("floorcast_capture_driver_lost_total", "feed" => feed.to_owned());
+    let (descriptor, before) = (OnceLock::new(), AtomicI64::new(-1));
+    Box::new(move |buffer| {
+        let sequence = buffer.offset();
+        if sequence != gst::ffi::GST_BUFFER_OFFSET_NONE {
+            let next = sequence as i64;
+            let last = before.swap(next, Ordering::Relaxed);
+            if last >= 0 && next > last + 1 {
+                lost.increment((next - last - 1) as u64);
+            }
+        }
+        let fd = descriptor.get_or_init(|| source.upgrade().map(|s| s.property("device-fd")));
+        let stamp = match *fd {
+            Some(fd) if fd >= 0 => ioctl::stamp(fd, planes, sequence as u32),
+            _ => None,
+        };
+        match stamp {
+            Some(ioctl::Stamp { at, edge: Edge::ExposureStart { .. } }) => {
+                let open = Some(exposure.load(Ordering::Relaxed)).filter(|ns| *ns > 0);
+                (Some(at), Edge::ExposureStart { exposure: open.map(Duration::from_nanos) })
+            }
+            Some(ioctl::Stamp { at, edge }) => (Some(at), edge),
+            None => (buffer.pts().map(|t| Mono(t.nseconds())), Edge::FrameEnd),
+        }
+    })
+}
+
+/// Asks the camera for its shutter time. Blocks.
+pub(super) fn read_exposure(found: &Found, exposure: &Exposure) {
+    let Ok(node) = Node::open(&found.node) else { return };
+    let known = controls::list(&node);
+    let named = |c: &&controls::Control| {
+        // Kernels before 5.17 call it exposure_absolute.
+        c.name == "exposure_time_absolute" || c.name == "exposure_absolute"
+    };
+    let value = known.iter().find(named).and_then(|c| c.value);
+    // In units of 100 µs (kernel V4L2 docs, "Camera Control Reference").
+    let ns = value.and_then(|v| u64::try_from(v).ok()).map_or(0, |v| v.saturating_mul(100_000));
+    exposure.store(ns, Ordering::Relaxed);
+}
+
+/// Asks an H.264 camera itself for a key frame; false if it has no such control.
+pub(super) fn press_force_key(found: &Found) -> bool {
+    let Ok(node) = Node::open(&found.node) else { return false };
+    let known = controls::list(&node);
+    controls::set(&node, &known, "force_key_frame", &ControlValue::Switch(true)).is_ok()
+}
+
+/// Pushed pictures, and where to push them.
+///
+/// # Errors
+/// GStreamer lacks an element.
+pub(super) fn push(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
+    let caps = format!(
+        "video/x-raw,format={},width={},height={},framerate={}/1",
+        push.pixels.caps_name(),
+        push.width,
+        push.height,
+        push.fps
+    );
+    let app = gst_app::AppSrc::builder()
+        .is_live(true)
+        .format(gst::Format::Time)
+        .caps(&caps.parse::<gst::Caps>()?)
+        .build();
+    let claim: Claim = Box::new(|buffer| (buffer.pts().map(|t| Mono(t.nseconds())), Edge::Exact));
+    let front = Front { source: app.clone().upcast(), claim, asked: filter(&caps)?, decode: None };
+    Ok((front, app))
+}
