@@ -83,6 +83,7 @@
       good(7, 6.02 + wave(7000, 0.05)), good(8, Math.sin(t / 900) > 0),
     ];
     if (full) rows.push(good(6, "L2411-0387"));
+    if (scene.line) rows.push(good(9, scene.line));
     return rows;
   }
 

@@ -14,6 +14,13 @@ import type { Tag } from "./wire";
 const AGE_MATTERS = 0.5;
 const DRAW_MS = 250;
 
+/** What a trend's height stands for at least: noise of the last digit stays small. */
+function leastSpan(tag: Tag): number {
+  const digit = 10 ** -tag.decimals;
+  const part = tag.range ? (tag.range[1] - tag.range[0]) / 50 : 0;
+  return Math.min(20 * digit, Math.max(4 * digit, part));
+}
+
 class Figure {
   readonly root = make("li", "figure");
   readonly trend: Trend | null = null;
@@ -37,8 +44,7 @@ class Figure {
     this.why.hidden = true;
     this.why.onclick = () => this.root.classList.toggle("explained");
     if (numeric) {
-      const least = tag.range ? (tag.range[1] - tag.range[0]) / 50 : 0;
-      this.trend = new Trend(Math.max(least, 4 * 10 ** -tag.decimals), tag.staleAfterMs * 1000);
+      this.trend = new Trend(leastSpan(tag), tag.staleAfterMs * 1000);
       this.canvas.setAttribute("role", "img");
       const chart = make("div", "chart");
       chart.append(this.canvas, this.span);
@@ -66,7 +72,7 @@ class Figure {
     this.shown = view;
     const text = view ? format.value(view.value, this.tag, this.lang) : format.DASH;
     setText(this.value, text);
-    const long = typeof view?.value === "string" && text.length > 8;
+    const long = text.length > (typeof view?.value === "string" ? 8 : 9);
     this.root.classList.toggle("long", long);
     const warning = view?.quality === "good" ? format.warning(view.value, this.tag) : null;
     setData(this.root, "quality", view?.quality ?? "unknown");

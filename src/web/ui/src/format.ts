@@ -30,7 +30,9 @@ export function value(v: Value, tag: Tag, lang: Lang): string {
 /** Digits to reserve so that a figure's width never jumps, in `ch`. */
 export function width(tag: Tag, lang: Lang): number {
   if (!tag.range) return 0;
-  return Math.max(...tag.range.map((end) => number(end, tag.decimals, lang).length));
+  // Points and commas are about half a digit wide.
+  const chars = (text: string) => text.length - 0.5 * (text.match(/[.,]/g)?.length ?? 0);
+  return Math.max(...tag.range.map((end) => chars(number(end, tag.decimals, lang))));
 }
 
 /** How long ago: 0.8 s, 12 s, 3 min, 2 h. */

@@ -27,6 +27,8 @@ export interface Status {
   latencyMs: number | null;
   viewers: number;
   clock: string;
+  /** The line's own word on itself (`running`, `stopped` …), if it has one. */
+  lineState: string | null;
 }
 
 export interface PlayerEvents {
@@ -41,6 +43,9 @@ const TICK_MS = 500;
 const SILENT_MS = 4000;
 /** A picture that stays away this long is fetched anew. */
 const GONE_MS = 6000;
+
+/** A public text tag of such a name is the line's own state. */
+const LINE_STATE = /(^|[._-])line[._-](state|mode)$/;
 
 const localMs = (): number => performance.timeOrigin + performance.now();
 
@@ -68,6 +73,9 @@ export class Player {
   private held = false;
   private ticks = 0;
   private staleFigures = false;
+  private lineState: string | null = null;
+  private lineTag = -1;
+  private chosen: number[] = [];
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -76,7 +84,7 @@ export class Player {
     public mode: Mode,
     private readonly events: PlayerEvents,
   ) {
-    this.join = new Join(studio.tags);
+    this.join = this.joinOf(studio);
     this.line = new Line(feed, mode, {
       track: (stream, receiver) => this.track(stream, receiver),
       message: (text) => this.message(text),
@@ -145,8 +153,14 @@ export class Player {
     this.tell();
   }
 
+  private joinOf({ tags }: Studio): Join {
+    this.lineTag = tags.findIndex((tag) => LINE_STATE.test(tag.name));
+    this.chosen = tags.flatMap((tag, i) => (tag.figure === null ? [] : [i]));
+    return new Join(tags);
+  }
+
   private refresh(studio: Studio): void {
-    if (JSON.stringify(studio.tags) !== JSON.stringify(this.studio.tags)) this.join = new Join(studio.tags);
+    if (JSON.stringify(studio.tags) !== JSON.stringify(this.studio.tags)) this.join = this.joinOf(studio);
     this.studio = studio;
     const feed = studio.feeds.find((f) => f.id === this.feed.id);
     if (feed) this.feed = feed;
@@ -196,8 +210,10 @@ export class Player {
   }
 
   private show(views: readonly (View | null)[], utcUs: number): void {
-    const known = views.filter((view, i) => view && this.studio.tags[i]?.figure != null);
-    this.staleFigures = known.length > 0 && known.every((view) => view?.quality === "stale");
+    const stale = this.chosen.filter((i) => views[i]?.quality === "stale").length;
+    this.staleFigures = stale > 0 && stale * 2 >= this.chosen.length;
+    const line = views[this.lineTag];
+    this.lineState = line?.quality === "good" && typeof line.value === "string" ? line.value : null;
     this.events.views(views, utcUs);
   }
 
@@ -231,7 +247,8 @@ export class Player {
   status(): Status {
     const verdict = this.live.verdict(performance.now());
     const health = this.newest?.state ?? this.feed.state;
-    const shown = judge({ link: this.link, health, verdict, held: this.held });
+    const stands = this.lineState !== null && this.lineState !== "running";
+    const shown = judge({ link: this.link, health, verdict, held: this.held, stands });
     if (shown === "live") this.lastLiveMs = Date.now();
     return {
       shown,
@@ -246,6 +263,7 @@ export class Player {
       latencyMs: shown === "live" || shown === "still" ? this.latency.ms() : null,
       viewers: this.newest?.viewers ?? this.studio.viewers,
       clock: this.newest?.clock ?? this.studio.clock,
+      lineState: this.lineState,
     };
   }
 

@@ -4,7 +4,7 @@ import { $, make, setData, setHidden, setText } from "./dom";
 import * as format from "./format";
 import type { Status } from "./player";
 import { legible } from "./colour";
-import { named, say, type Lang, type Word } from "./text";
+import { lineWord, named, say, type Lang, type Word } from "./text";
 import type { Feed, Studio } from "./wire";
 
 /** A reconnect shorter than this needs no words over the last picture. */
@@ -56,6 +56,9 @@ export class Screen {
     setText($("latency"), latency === null ? "" : say(lang, "delay", format.latency(latency, lang)));
     setHidden($("figures-stale"), !(status.figuresStale && status.shown === "live"));
     setText($("figures-stale"), say(lang, "figures_stale"));
+    const line = status.shown === "live" && status.lineState !== "running" ? status.lineState : null;
+    setHidden($("line-state"), !line);
+    setText($("line-state"), line ? lineWord(lang, line) : "");
     const near = status.how === "ssrc" || status.how === "arrival";
     setHidden($("approximate"), !near);
     setText($("approximate"), say(lang, "approximate"));

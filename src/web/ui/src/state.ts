@@ -23,9 +23,11 @@ export interface Facts {
   health: Health | null;
   verdict: Verdict;
   held: boolean;
+  /** The line says that it does not run: then a still picture is the truth. */
+  stands: boolean;
 }
 
-export function judge({ link, health, verdict, held }: Facts): Shown {
+export function judge({ link, health, verdict, held, stands }: Facts): Shown {
   if (held) return "held";
   if (link === "full") return "full";
   if (link === "unreachable") return "offline";
@@ -33,5 +35,6 @@ export function judge({ link, health, verdict, held }: Facts): Shown {
   if (health?.state === "no_signal") return "no_signal";
   if (link !== "up" || health?.state === "connecting") return "connecting";
   if (verdict === "moving") return "live";
-  return verdict === "still" ? "still" : "connecting";
+  if (verdict === "still") return stands ? "live" : "still";
+  return "connecting";
 }

@@ -58,6 +58,14 @@ const words = {
   span: ["近 60 秒：{} 至 {}", "Last 60 s: {} to {}"],
   why: ["为什么没有数值？", "Why is there no value?"],
 
+  line_running: ["产线运行中", "Line running"],
+  line_stopped: ["产线停机", "Line stopped"],
+  line_starved: ["产线待料", "Line waiting for material"],
+  line_changeover: ["产线换批", "Line changing over"],
+  line_cleaning: ["产线清洗中", "Line being cleaned"],
+  line_fault: ["产线故障", "Line at fault"],
+  line_idle: ["产线空闲", "Line idle"],
+
   picture: ["产线画面", "Picture of the line"],
   feeds: ["机位", "Cameras"],
   controls: ["播放控制", "Controls"],
@@ -98,6 +106,12 @@ export type Word = keyof typeof words;
 export function say(lang: Lang, word: Word, ...fill: (string | number)[]): string {
   let i = 0;
   return words[word][lang === "zh" ? 0 : 1].replace(/\{\}/g, () => String(fill[i++] ?? ""));
+}
+
+/** What a line says of itself; its own word where we know none. */
+export function lineWord(lang: Lang, state: string): string {
+  const word = `line_${state.toLowerCase()}`;
+  return word in words ? say(lang, word as Word) : state;
 }
 
 export const named = (lang: Lang, label: Label): string => label[lang];
