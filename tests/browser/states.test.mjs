@@ -87,10 +87,10 @@ test("paused by the site", () =>
 test("paused by the viewer, and back to live by the same key", () =>
   onStage({}, async (page) => {
     await until(page, { state: "live" });
-    await page.keyboard.press("Space");
+    await page.keyboard.press(" ");
     await until(page, { state: "held" });
     await checkEverywhere(page, "held");
-    await page.keyboard.press("Space");
+    await page.keyboard.press(" ");
     await until(page, { state: "live" });
   }));
 

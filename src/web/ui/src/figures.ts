@@ -102,12 +102,13 @@ class Figure {
 
   draw(utcUs: number): void {
     const span = this.trend?.span(utcUs);
-    if (!this.trend || !span) return;
+    const seen = this.trend?.seen(utcUs);
+    if (!this.trend || !span || !seen) return;
     const style = getComputedStyle(this.root);
     const colour = (name: string) => style.getPropertyValue(name).trim();
     draw(this.canvas, this.trend.paths(utcUs, span), colour("--trend"), colour("--trend-floor"));
-    const ends = [span.low, span.high].map((v) => format.number(v, this.tag.decimals, this.lang));
-    setText(this.span, ends.join(" – "));
+    const ends = [seen.low, seen.high].map((v) => format.number(v, this.tag.decimals, this.lang));
+    setText(this.span, ends[0] === ends[1] ? (ends[0] as string) : ends.join(" – "));
     this.span.title = say(this.lang, "span", ...ends);
   }
 

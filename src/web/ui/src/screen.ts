@@ -63,7 +63,7 @@ export class Screen {
     setHidden($("approximate"), !near);
     setText($("approximate"), say(lang, "approximate"));
     $("approximate").title = near ? say(lang, status.how === "ssrc" ? "nearly_why" : "approximate_why") : "";
-    setText($("viewers"), status.viewers > 0 ? say(lang, "viewers", status.viewers) : "");
+    setText($("viewers"), status.viewers > 0 && status.link === "up" ? say(lang, "viewers", status.viewers) : "");
     this.slate(status, lang, now);
   }
 

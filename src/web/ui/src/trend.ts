@@ -79,12 +79,18 @@ export class Trend {
     return out;
   }
 
-  /** Least and greatest value of that minute, widened to the least span. */
+  /** Least and greatest value of that minute. */
+  seen(utcUs: number): Span | null {
+    const buckets = this.window(utcUs);
+    if (buckets.length === 0) return null;
+    return { low: Math.min(...buckets.map((b) => b.min)), high: Math.max(...buckets.map((b) => b.max)) };
+  }
+
+  /** What the height stands for: those values, widened to the least span. */
   span(utcUs: number): Span | null {
-    const seen = this.window(utcUs);
-    if (seen.length === 0) return null;
-    const low = Math.min(...seen.map((b) => b.min));
-    const high = Math.max(...seen.map((b) => b.max));
+    const seen = this.seen(utcUs);
+    if (!seen) return null;
+    const { low, high } = seen;
     const more = Math.max(0, this.least - (high - low)) / 2;
     // A count does not dip below zero only because its line has room there.
     const floor = low >= 0 ? Math.max(0, low - more) : low - more;
