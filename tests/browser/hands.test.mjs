@@ -97,10 +97,11 @@ test("a listener hears states when they change and figures when asked, never a s
       all.map((e) => ({ id: e.id, figures: e.querySelectorAll(".digits").length })));
     assert.deepEqual(live, [{ id: "announce", figures: 0 }, { id: "said", figures: 0 }]);
     assert.equal(await page.$eval("#said", (e) => e.textContent), "");
+    await untilTrue(page, "a latency", () => document.getElementById("latency").textContent);
     await page.keyboard.press("s");
     await untilTrue(page, "a summary", () => document.getElementById("said").textContent !== "");
     const said = await page.$eval("#said", (e) => e.textContent);
-    assert.match(said, /^Filling line 3, Filler\. LIVE\. \d+ ms behind\. Speed: \d+ \/min\. Filled: [\d,]+ *\. .*Lot: L2411-0387/);
+    assert.match(said, /^Filling line 3, Filler\. LIVE\. \d+ ms behind\. Speed: \d+ \/min\. Filled: [\d,]+\. .*Lot: L2411-0387/);
     await new Promise((resolve) => setTimeout(resolve, 600));
     assert.equal(await page.$eval("#said", (e) => e.textContent), said);
   }));

@@ -50,6 +50,7 @@ export function api(player: () => Player | null): Floorcast {
         mode: status.mode,
         join: status.how,
         frames: p.frames,
+        firstFrameAt: p.firstFrameAt,
         missed: p.skipped,
         unjoined: p.unjoined,
         latencyMs: status.latencyMs,

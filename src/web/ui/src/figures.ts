@@ -119,7 +119,7 @@ class Figure {
     if (!view) return `${name}: ${say(this.lang, "unknown")}`;
     if (view.quality === "bad") return `${name}: ${this.reason}`;
     const stale = view.quality === "stale" ? ` (${say(this.lang, "stale")})` : "";
-    return `${name}: ${format.value(view.value, this.tag, this.lang)} ${this.tag.unit}${stale}`;
+    return `${name}: ${format.value(view.value, this.tag, this.lang)} ${this.tag.unit}`.trim() + stale;
   }
 }
 

@@ -13,7 +13,7 @@ export interface Presented {
   /** 90 kHz, 32 bits; null where the browser does not tell. */
   rtp: number | null;
   how: How;
-  /** Milliseconds on the `performance.now()` time line. */
+  /** When the callback ran, milliseconds on the `performance.now()` time line. */
   at: number;
   /** Pictures that came and went since the last call. */
   skipped: number;
@@ -40,7 +40,8 @@ export function watchFrames(
     const from = receiver()?.getSynchronizationSources?.()[0];
     return from ? from.rtpTimestamp : null;
   };
-  const report = (rtp: number | undefined, at: number, skipped: number): void => {
+  const report = (rtp: number | undefined, skipped: number): void => {
+    const at = performance.now();
     if (rtp !== undefined) return visit({ rtp, how: "rtp", at, skipped });
     const near = source();
     visit({ rtp: near, how: near === null ? "arrival" : "ssrc", at, skipped });
@@ -53,17 +54,17 @@ export function watchFrames(
     return skipped;
   };
   if (request) {
-    const step: FrameCallback = (now, metadata) => {
+    const step: FrameCallback = (_, metadata) => {
       request(step);
-      report(metadata.rtpTimestamp, now, gap(metadata.presentedFrames));
+      report(metadata.rtpTimestamp, gap(metadata.presentedFrames));
     };
     request(step);
     return;
   }
-  const poll = (now: number): void => {
+  const poll = (): void => {
     requestAnimationFrame(poll);
     const count = totalFrames(video);
-    if (count !== seen) report(undefined, now, gap(count));
+    if (count !== seen) report(undefined, gap(count));
   };
   requestAnimationFrame(poll);
 }

@@ -52,6 +52,8 @@ const localMs = (): number => performance.timeOrigin + performance.now();
 export class Player {
   join: Join;
   frames = 0;
+  /** On the `performance.now()` time line, whose zero is the click; 0: none yet. */
+  firstFrameAt = 0;
   skipped = 0;
   unjoined = 0;
   messages = 0;
@@ -192,6 +194,7 @@ export class Player {
   private presented({ rtp, how, at, skipped }: Presented): void {
     const now = performance.now();
     this.frames++;
+    this.firstFrameAt ||= at;
     this.skipped += skipped;
     this.how = how;
     this.lastFrameAt = now;
