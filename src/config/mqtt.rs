@@ -1,29 +1,54 @@
-//! `[[mqtt]]`
+//! `[[mqtt]]`: brokers and the tags that their messages carry.
+
+pub mod connection;
+pub mod tag;
+pub mod topic;
+
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use connection::{Connection, ConnectionFile};
+pub use tag::{MqttTag, MqttTagFile};
+pub use topic::Filter;
+
 use super::Problems;
 use super::tag::Tags;
 
-/// As typed.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// One broker as typed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct BrokerFile {
-    /// Its name in logs and metrics.
+    /// Its name in logs and metrics: a-z, 0-9, `-` and `_`.
     pub id: String,
+    /// How to reach it.
+    #[serde(flatten)]
+    pub connection: ConnectionFile,
+    /// Its tags.
+    #[serde(default, rename = "tag")]
+    pub tags: Vec<MqttTagFile>,
 }
 
-/// Checked.
+/// One broker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Broker {
     /// Its name in logs and metrics.
     pub id: String,
+    /// How to reach it.
+    pub connection: Connection,
+    /// Its tags.
+    pub tags: Vec<MqttTag>,
 }
 
 impl BrokerFile {
     /// Raw to checked.
-    pub fn check(self, at: &str, _tags: &mut Tags, problems: &mut Problems) -> Broker {
+    pub fn check(self, at: &str, tags: &mut Tags, problems: &mut Problems) -> Broker {
         super::check_id(&format!("{at}.id"), &self.id, problems);
-        Broker { id: self.id }
+        let source: Arc<str> = format!("mqtt {}", self.id).into();
+        let connection = self.connection.check(at, problems);
+        let mine = (self.tags.into_iter().enumerate())
+            .map(|(i, tag)| tag.check(&format!("{at}.tag[{i}]"), &source, tags, problems))
+            .collect();
+        Broker { id: self.id, connection, tags: mine }
     }
 }
