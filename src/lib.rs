@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod feed;
 pub mod model;
+pub mod mqtt;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

@@ -170,9 +170,10 @@ pub struct Sample {
     pub tag: TagId,
     /// `Value::None` exactly if `quality` is bad.
     pub value: Value,
-    /// Good or bad.
+    /// Good or bad; stale where its age is unknown from the start (a stored
+    /// MQTT message without a time of its own).
     pub quality: Quality,
-    /// Why it is bad, in a few words: `timeout`, `exception 2: illegal address`.
+    /// Why it is not good, in a few words: `timeout`, `exception 2: illegal address`.
     pub reason: Option<Arc<str>>,
     /// When the value held at its source.
     pub taken: Mono,

@@ -3,4 +3,5 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod daemon;
+pub mod mosquitto;
 pub mod peer;

@@ -1,5 +1,6 @@
 //! Topic filters: which topics a subscription asks for.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -93,6 +94,13 @@ impl Filter {
 /// A leading wildcard does not stand for the broker's own topics (4.7.2).
 fn hidden(topic: &str) -> bool {
     topic.starts_with('$')
+}
+
+/// An arriving topic finds the exact filter that names it.
+impl Borrow<str> for Filter {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for Filter {

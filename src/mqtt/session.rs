@@ -1,0 +1,163 @@
+//! One connection: opened, subscribed, read from, ended.
+//!
+//! The library's event loop is polled in a task of its own, which alone
+//! drives it and never waits for anything but the inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::wire::{self, CONNECT, Client, Event, Poller, Ticket};
+use super::{Message, Refused, Subscription, files, tls};
+use crate::clock;
+use crate::config::mqtt::Connection;
+
+/// Messages that wait for the reader; then reading from the socket pauses.
+pub const INBOX: usize = 1024;
+
+/// All subscriptions are confirmed within this time.
+const SUBSCRIBE: Duration = Duration::from_secs(15);
+
+/// Filters in one SUBSCRIBE; some brokers take no more than eight.
+const FILTERS: usize = 8;
+
+/// One live connection. Dropping it ends it without a word.
+pub struct Session {
+    client: Client,
+    inbox: mpsc::Receiver<Message>,
+    pump: AbortOnDropHandle<String>,
+    round_trip: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// Connects. The error names what failed: a file, TLS, the broker's refusal.
+    pub async fn open(connection: &Connection, client_id: &str) -> anyhow::Result<Self> {
+        let password = match &connection.password_file {
+            Some(path) => Some(files::password(path).await?),
+            None => None,
+        };
+        let tls = match &connection.tls {
+            Some(tls) => Some(tls::client_config(tls).await?),
+            None => None,
+        };
+        let began = clock::now();
+        let (client, mut poller) = wire::open(Ticket { connection, client_id, password, tls })?;
+        let asked = match timeout(CONNECT, poller.poll()).await {
+            Ok(Ok(Event::Connected { keep_alive })) => keep_alive,
+            Ok(Ok(_)) => bail!("the broker did not accept the connection"),
+            Ok(Err(reason)) => bail!(reason),
+            Err(_) => bail!("no answer within {CONNECT:?}"),
+        };
+        let period = match asked {
+            // Switched off by the broker: only the kernel's probes are left.
+            Some(Duration::ZERO) => None,
+            Some(asked) => Some(asked.min(connection.keep_alive)),
+            None => Some(connection.keep_alive),
+        };
+        if let Some(period) = period {
+            poller.keep_alive(period);
+        }
+        let (outbox, inbox) = mpsc::channel(INBOX);
+        let round_trip = Arc::new(AtomicU64::new(nanos(clock::now().since(began))));
+        let pump = pump(poller, period, outbox, round_trip.clone());
+        let pump = AbortOnDropHandle::new(tokio::spawn(pump));
+        Ok(Self { client, inbox, pump, round_trip })
+    }
+
+    /// Subscribes; resolves once the broker has answered for every filter, to
+    /// the refused ones. Read messages meanwhile: stored ones arrive before
+    /// the answer, and a full inbox holds it up.
+    pub fn subscribe(
+        &self,
+        wanted: Vec<Subscription>,
+    ) -> impl Future<Output = anyhow::Result<Vec<Refused>>> + Send + use<> {
+        let client = self.client.clone();
+        let ask = async move {
+            let mut refused = Vec::new();
+            for some in wanted.chunks(FILTERS) {
+                let answers = client.subscribe(some).await?;
+                ensure!(answers.len() == some.len(), "not every filter was answered");
+                refused.extend(some.iter().zip(answers).filter_map(|(subscription, reason)| {
+                    Some(Refused { subscription: subscription.clone(), reason: reason? })
+                }));
+            }
+            Ok(refused)
+        };
+        async move { timeout(SUBSCRIBE, ask).await.context("subscriptions not confirmed")? }
+    }
+
+    /// Waits for messages and adds them to `into`, at most `most`; false when
+    /// the connection has ended.
+    pub async fn receive(&mut self, into: &mut Vec<Message>, most: usize) -> bool {
+        self.inbox.recv_many(into, most).await > 0
+    }
+
+    /// Waits for the end and says why, in a few words.
+    pub async fn ended(mut self) -> String {
+        self.inbox.close();
+        (&mut self.pump).await.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// The newest measured round trip to the broker. A message that has just
+    /// arrived left the broker no longer ago than this, unless the way is
+    /// congested.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
+    }
+
+    /// Says goodbye and waits shortly for it to leave.
+    pub async fn close(mut self) {
+        self.inbox.close();
+        self.client.disconnect();
+        // Late is as good as gone: dropping the task ends the connection.
+        let _ = timeout(Duration::from_secs(1), &mut self.pump).await;
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    d.as_nanos().min(u64::MAX.into()) as u64
+}
+
+/// Polls until the connection ends; returns why.
+///
+/// Whatever happens, a poll ends by its own ping after `period` at the latest;
+/// where it does not, the library hangs (its flush has no deadline in MQTT 5).
+async fn pump(
+    mut poller: Poller,
+    period: Option<Duration>,
+    outbox: mpsc::Sender<Message>,
+    round_trip: Arc<AtomicU64>,
+) -> String {
+    let limit = period.map_or(Duration::MAX, |period| period * 2 + Duration::from_secs(2));
+    let mut asked = None;
+    loop {
+        let event = match timeout(limit, poller.poll()).await {
+            Ok(Ok(event)) => event,
+            Ok(Err(reason)) => return reason,
+            Err(_) => return format!("the connection hung for {limit:?}"),
+        };
+        match event {
+            Event::Message { topic, payload, retained } => {
+                let received = clock::now();
+                // Both versions demand UTF-8; one that is not has no filter that names it.
+                let Ok(topic) = String::from_utf8(topic.into()) else { continue };
+                let message = Message { topic, payload, retained, received };
+                // Nobody reads any more: the session is closing.
+                let _ = outbox.send(message).await;
+            }
+            Event::Ping => asked = Some(clock::now()),
+            Event::Pong => {
+                if let Some(asked) = asked.take() {
+                    let trip = clock::now().since(asked);
+                    round_trip.store(nanos(trip), Ordering::Relaxed);
+                }
+            }
+            Event::Connected { .. } | Event::Other => {}
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! MQTT telemetry against mosquitto, published by `mosquitto_pub`.
+#![allow(missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod limits;
+mod rig;
+mod security;
+mod values;
