@@ -119,7 +119,7 @@ pub(super) fn press_force_key(found: &Found) -> bool {
 /// GStreamer lacks an element.
 pub(super) fn push(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
     let caps = format!(
-        "video/x-raw,format={},width={},height={},framerate={}/1",
+        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry=bt709",
         push.pixels.caps_name(),
         push.width,
         push.height,

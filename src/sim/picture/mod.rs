@@ -66,11 +66,7 @@ impl Painter {
     /// # Errors
     /// A side that is odd, below 64 or above 4096 pixels.
     pub fn new(shot: Shot, width: usize, height: usize, strip: bool) -> anyhow::Result<Self> {
-        let fits = |side: usize| (64..=4096).contains(&side) && side.is_multiple_of(2);
-        ensure!(
-            fits(width) && fits(height),
-            "demo line: a picture of {width}x{height}: sides are even, 64 to 4096"
-        );
+        Self::check(width, height)?;
         let (middle, size) = shot.frames();
         let view = View::around(middle, size, width, height);
         let faces = Type::load()?;
@@ -83,6 +79,16 @@ impl Painter {
         let still = Planes::from_pixels(&pixels).into_picture();
         let scene = Scene::new(&view, &faces)?;
         Ok(Self { view, faces, still, scene, strip })
+    }
+
+    /// Refuses a size that cannot be drawn.
+    pub fn check(width: usize, height: usize) -> anyhow::Result<()> {
+        let fits = |side: usize| (64..=4096).contains(&side) && side.is_multiple_of(2);
+        ensure!(
+            fits(width) && fits(height),
+            "demo line: a picture of {width}x{height}: sides are even, 64 to 4096"
+        );
+        Ok(())
     }
 
     /// Bytes of one picture.
