@@ -119,11 +119,12 @@ pub(super) fn press_force_key(found: &Found) -> bool {
 /// GStreamer lacks an element.
 pub(super) fn push(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
     let caps = format!(
-        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry=bt709",
+        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry={}",
         push.pixels.caps_name(),
         push.width,
         push.height,
-        push.fps
+        push.fps,
+        push.pixels.colorimetry()
     );
     let app = gst_app::AppSrc::builder()
         .is_live(true)

@@ -36,6 +36,15 @@ impl Pixels {
         }
     }
 
+    /// What its numbers mean, in GStreamer's words: YUV is BT.709, limited
+    /// range, at every size (the usual guess by size would tint small ones).
+    pub(super) fn colorimetry(self) -> &'static str {
+        match self {
+            Self::I420 | Self::Nv12 => "bt709",
+            Self::Rgbx => "sRGB",
+        }
+    }
+
     /// GStreamer's name of it.
     pub(super) fn caps_name(self) -> &'static str {
         match self {
