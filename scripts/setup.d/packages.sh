@@ -17,7 +17,7 @@ PEERS=(gstreamer1.0-tools libmodbus-dev mosquitto-clients openssl procps python3
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk)
 
 # The ARM64 machine of tests/vm.
-ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm)
+ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm uidmap xz-utils)
 
 # Prints the packages for Node.js 18 or newer with npm, or nothing if they are there already.
 node_packages() {

@@ -1,0 +1,107 @@
+"""Runs scenarios, one booted machine after the other: `python tests/vm/bench ROOT DAEMON [NAME…]`.
+
+A scenario is a file in tests/vm/scenarios with `DEADLINE_S` and `async def run(bench)`. Its job
+directory below .cache/vm/run keeps everything it wrote; a failing one prints its logs' tails.
+"""
+
+import asyncio
+import importlib.util
+import pathlib
+import shutil
+import socket
+import sys
+import time
+import traceback
+
+from guest import Guest
+from host import free_port
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+ON_AIR_S = 120
+"""From start to `on air`: the first start of all builds the plugin registry, under emulation."""
+
+
+class Bench:
+    """What a scenario gets: a place for files, ports, and a machine with the daemon in it."""
+
+    def __init__(self, root: pathlib.Path, daemon: pathlib.Path, job: pathlib.Path):
+        self.root, self.job = root, job
+        self.page_port, self.media_port = free_port(), free_port(socket.SOCK_DGRAM)
+        self.page = f"http://127.0.0.1:{self.page_port}/"
+        shutil.rmtree(job, ignore_errors=True)
+        job.mkdir(parents=True)
+        shutil.copy(HERE / "guest/agent", job / "agent")
+        shutil.copy(daemon, job / "floorcast")
+        self._registry = root.with_name(root.name + ".registry")
+        if self._registry.exists():
+            shutil.copy(self._registry, job / "registry.bin")
+
+    def guest(self) -> Guest:
+        """A machine whose page and media ports are also the host's."""
+        forwards = [("tcp", self.page_port), ("udp", self.media_port)]
+        return Guest(self.root, self.job, forwards)
+
+    @property
+    def web(self) -> str:
+        """The `[web]` section that fits these ports."""
+        return (
+            f'[web]\nlisten = "0.0.0.0:{self.page_port}"\nmedia = "0.0.0.0:{self.media_port}"\n'
+            f'extra_addresses = ["127.0.0.1:{self.media_port}"]\n'
+        )
+
+    async def daemon(self, guest: Guest, config: str):
+        """Starts the daemon in the guest and waits until it is on air."""
+        (self.job / "floorcast.toml").write_text(config)
+        now = time.time()
+        print(await guest.sh(f"date -s @{now}; /job/floorcast check /job/floorcast.toml"))
+        await guest.start("floorcast", "/job/floorcast run --config /job/floorcast.toml")
+        await guest.sh(
+            "pid=$(cat /run/floorcast.pid); "
+            "tail --pid=$pid -n +1 -f /job/floorcast.log | grep -q -m 1 '^on air: '",
+            ON_AIR_S,
+        )
+        if not self._registry.exists() and (self.job / "registry.bin").exists():
+            shutil.copy(self.job / "registry.bin", self._registry)
+
+
+async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> bool:
+    """One scenario; says how it went."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    scenario = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scenario)
+    print(f"vm: {path.stem}: {scenario.__doc__.strip().splitlines()[0]}", flush=True)
+    began = time.monotonic()
+    bench = Bench(root, daemon, root.parent / "run" / path.stem)
+    limit = asyncio.timeout(scenario.DEADLINE_S)
+    try:
+        async with limit:
+            await scenario.run(bench)
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        if limit.expired():
+            text = f"its deadline of {scenario.DEADLINE_S} s passed\n{text}"
+        print(f"vm: {path.stem}: FAILED after {time.monotonic() - began:.0f} s: {text}")
+        for log in sorted([*bench.job.glob("*.log"), *bench.job.glob("step-*.out")]):
+            tail = log.read_text(errors="replace").splitlines()[-40:]
+            if tail:
+                print(f"--- {log.relative_to(root.parent.parent.parent)} ends with:")
+                print("\n".join(tail))
+        return False
+    print(f"vm: {path.stem}: ok in {time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
+def main() -> int:
+    root, daemon = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
+    known = {path.stem: path for path in sorted((HERE / "scenarios").glob("*.py"))}
+    wanted = sys.argv[3:] or list(known)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        print(f"vm: no scenario {unknown}; there is: {', '.join(known)}", file=sys.stderr)
+        return 2
+    passed = sum(asyncio.run(play(known[name], root, daemon)) for name in wanted)
+    print(f"{passed} passed, {len(wanted) - passed} failed", flush=True)
+    return 0 if passed == len(wanted) else 1
+
+
+sys.exit(main())
