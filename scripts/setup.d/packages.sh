@@ -41,8 +41,12 @@ install_packages() {
   refresh_lists
   # shellcheck disable=SC2086
   as_root env DEBIAN_FRONTEND=noninteractive timeout 1800 apt-get install -qq -y --no-remove \
-    --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 $missing >&2 \
-    || fail "apt-get install" $missing
+    --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 $missing \
+    >.cache/apt.log 2>&1 || {
+    tail -n 20 .cache/apt.log >&2
+    # shellcheck disable=SC2086
+    fail "apt-get install" $missing "(all of it in .cache/apt.log)"
+  }
 }
 
 # Package lists, once a run. A third-party source that fails is not our business.
