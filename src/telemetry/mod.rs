@@ -5,6 +5,7 @@
 //! what happens when it is overrun.
 
 pub mod counter;
+pub mod modbus;
 pub mod mqtt;
 
 use crate::model::{Tag, Value};
