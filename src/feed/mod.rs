@@ -5,4 +5,6 @@
 //! reader never holds up a writer.
 
 pub mod board;
+pub mod join;
 pub mod ring;
+pub mod rtp;
