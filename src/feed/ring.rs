@@ -126,11 +126,6 @@ impl Ring {
         Reader { ring: self.clone(), pushed: self.pushed.subscribe(), next: None }
     }
 
-    /// The newest frame.
-    pub fn newest(&self) -> Option<Arc<Frame>> {
-        self.frames.lock().expect("ring lock").back().cloned()
-    }
-
     /// A viewer wants a key frame. Capture asks the encoder at most once a second.
     pub fn want_key(&self) {
         self.key_wanted.notify_one();

@@ -1,0 +1,540 @@
+//! The engine: one thread that serves every viewer over one UDP port.
+//!
+//! Comes in: sessions to serve and to end, frames, samples, datagrams. Goes
+//! out: datagrams. Its work is in turns: whatever woke it, it takes all frames
+//! and datagrams there are, gives each viewer concerned one turn, and sends
+//! everything in batches. When the network takes no more, viewers get no turns
+//! until it does, and those who fell behind skip to a key frame. Commands wait
+//! in a bounded queue, opens are refused before they get here.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::FeedInfo;
+use super::answer::Session;
+use super::gate::{Gate, SessionId};
+use super::socket::{Outbox, Socket};
+use super::telemetry::Telemetry;
+use super::track::Track;
+use super::viewer::{BURST_GAP, End, Mode, Surroundings, TimeLine, Viewer, received};
+use crate::clock::{self, WallClock};
+use crate::feed::board::Board;
+use crate::status::Status;
+
+/// How long the engine waits for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a session to connect.
+    pub to_connect: Duration,
+    /// For a sign of life from a viewer; they check the path every few seconds.
+    pub for_life: Duration,
+    /// For the last datagrams to leave when it stops.
+    pub to_drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            to_connect: Duration::from_secs(10),
+            for_life: Duration::from_secs(15),
+            to_drain: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What the HTTP side asks for.
+pub enum Command {
+    /// Serve this session.
+    Open(Box<Open>),
+    /// End this session; answers whether there was one.
+    Close(SessionId, End, oneshot::Sender<bool>),
+}
+
+/// A session to serve.
+pub struct Open {
+    /// Its seat.
+    pub session: SessionId,
+    /// Index of its feed.
+    pub feed: usize,
+    /// Its first mode.
+    pub mode: Mode,
+    /// The machine.
+    pub made: Session,
+}
+
+/// Addresses remembered per viewer.
+const SOURCES: usize = 8;
+/// Datagrams read per turn, in batches: others get their turn too.
+const READS: usize = 16;
+/// Datagrams that wait before they are sent in the middle of a turn.
+const FLUSH_AT: usize = 512;
+/// How often the engine looks for viewers that are gone.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// What the engine runs with.
+pub struct Engine {
+    socket: Socket,
+    feeds: Arc<[FeedInfo]>,
+    figures: Telemetry,
+    wall: Arc<WallClock>,
+    status: Status,
+    gate: Gate,
+    patience: Patience,
+    line: TimeLine,
+    tracks: Vec<Track>,
+    viewers: Vec<Option<Box<Viewer>>>,
+    free: Vec<usize>,
+    by_session: HashMap<SessionId, usize>,
+    by_ufrag: HashMap<String, usize>,
+    by_source: HashMap<SocketAddr, usize>,
+    /// When which viewer wants a turn; at most one entry counts, `queued_for`.
+    turns: BinaryHeap<Reverse<(Instant, usize)>>,
+    outbox: Outbox,
+    blocked: bool,
+    exact_delay: Duration,
+    swept: Instant,
+    buffer: String,
+}
+
+/// What the engine is made of.
+pub struct Parts {
+    /// The port.
+    pub socket: Socket,
+    /// The feeds; commands name them by index.
+    pub feeds: Arc<[FeedInfo]>,
+    /// The figures.
+    pub board: Arc<Board>,
+    /// UTC.
+    pub wall: Arc<WallClock>,
+    /// The feeds' states.
+    pub status: Status,
+    /// Told who connects and leaves.
+    pub gate: Gate,
+    /// How long to wait.
+    pub patience: Patience,
+}
+
+impl Engine {
+    /// An engine without viewers.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { socket, feeds, board, wall, status, gate, patience } = parts;
+        let now = Instant::now();
+        let tracks = feeds.iter().map(|f| Track::new(f.ring.clone(), f.profile.clone())).collect();
+        Self {
+            socket,
+            figures: Telemetry::new(board, wall.clone(), now),
+            feeds,
+            wall,
+            status,
+            gate,
+            patience,
+            line: TimeLine(now, clock::now()),
+            tracks,
+            viewers: Vec::new(),
+            free: Vec::new(),
+            by_session: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            by_source: HashMap::new(),
+            turns: BinaryHeap::new(),
+            outbox: Outbox::default(),
+            blocked: false,
+            exact_delay: Duration::ZERO,
+            swept: now,
+            buffer: String::new(),
+        }
+    }
+
+    /// Serves until `stop`, then says good-bye to everyone.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let frames = Arc::new(Notify::new());
+        for feed in self.feeds.iter() {
+            let (mut reader, frames) = (feed.ring.reader(), frames.clone());
+            // Ends with the engine's own runtime.
+            tokio::spawn(async move {
+                loop {
+                    reader.pushed().await;
+                    frames.notify_one();
+                }
+            });
+        }
+        while !stop.is_cancelled() {
+            let wake = tokio::time::Instant::from_std(self.wake());
+            let listeners = self.listeners();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = frames.notified() => {}
+                ready = self.socket.readable() => ready.context("media port: wait for datagrams")?,
+                ready = self.socket.writable(), if self.blocked => {
+                    ready.context("media port: wait for room")?;
+                }
+                () = self.figures.take(listeners) => {}
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.turn()?;
+        }
+        self.good_bye().await;
+        Ok(())
+    }
+
+    /// When something is due even if nothing happens.
+    fn wake(&self) -> Instant {
+        let sweep = self.swept + SWEEP;
+        if self.blocked {
+            return sweep;
+        }
+        let turn = self.turns.peek().map_or(sweep, |Reverse((at, _))| *at);
+        let figures = match self.listeners() {
+            true => self.figures.due(Instant::now()),
+            false => sweep,
+        };
+        sweep.min(turn).min(figures)
+    }
+
+    fn listeners(&self) -> bool {
+        self.viewers.iter().flatten().any(|viewer| viewer.listens())
+    }
+
+    fn turn(&mut self) -> anyhow::Result<()> {
+        self.read()?;
+        if self.blocked {
+            self.flush();
+        }
+        let now = Instant::now();
+        if !self.blocked {
+            self.figures_and_frames(now);
+            self.due(now);
+        } else {
+            self.tracks.iter_mut().for_each(|track| _ = track.take_new());
+        }
+        if now.duration_since(self.swept) >= SWEEP {
+            self.sweep(now);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.blocked = !self.socket.flush(&mut self.outbox);
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Open(open) => {
+                let Open { session, feed, mode, made } = *open;
+                let now = Instant::now();
+                let name = &*self.tracks[feed].id.0;
+                let viewer = Viewer::new(session.clone(), (feed, name), mode, made, now);
+                let at = self.free.pop().unwrap_or_else(|| {
+                    self.viewers.push(None);
+                    self.viewers.len() - 1
+                });
+                self.by_session.insert(session, at);
+                self.by_ufrag.insert(viewer.ufrag.clone(), at);
+                self.viewers[at] = Some(Box::new(viewer));
+                self.after(at, now);
+            }
+            Command::Close(session, end, reply) => {
+                let found = self.by_session.get(&session).copied();
+                if let Some(at) = found {
+                    self.end(at, end);
+                }
+                // The asker may have gone away.
+                let _ = reply.send(found.is_some());
+            }
+        }
+    }
+
+    /// Reads what there is and gives it to whom it belongs.
+    fn read(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for _ in 0..READS {
+            let mut touched = Vec::new();
+            let Self { socket, viewers, by_ufrag, by_source, outbox, .. } = self;
+            let more = socket.read(|datagram| {
+                let ufrag = stun_ufrag(datagram.data);
+                let at = match ufrag {
+                    Some(ufrag) => by_ufrag.get(ufrag),
+                    None => by_source.get(&datagram.from),
+                };
+                let Some(viewer) = at.and_then(|at| viewers.get_mut(*at)?.as_mut()) else { return };
+                let Some(receive) = received(datagram.from, datagram.to, datagram.data) else {
+                    return;
+                };
+                if ufrag.is_some() {
+                    // Whoever knows the password: an address of this viewer.
+                    let Some(again) = received(datagram.from, datagram.to, datagram.data) else {
+                        return;
+                    };
+                    if !viewer.accepts(again, now) {
+                        return;
+                    }
+                    let at = by_ufrag[&viewer.ufrag];
+                    if !viewer.sources.contains(&datagram.from) {
+                        if viewer.sources.len() == SOURCES {
+                            let oldest = viewer.sources.remove(0);
+                            by_source.remove(&oldest);
+                        }
+                        viewer.sources.push(datagram.from);
+                    }
+                    by_source.insert(datagram.from, at);
+                }
+                viewer.receive(receive, now, outbox);
+                if let Some(at) = by_ufrag.get(&viewer.ufrag) {
+                    touched.push(*at);
+                }
+            });
+            let more = more.context("media port: read")?;
+            touched.sort_unstable();
+            touched.dedup();
+            for at in touched {
+                self.after(at, now);
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages and frames go together where both are there: one turn for both.
+    fn figures_and_frames(&mut self, now: Instant) {
+        let new: Vec<bool> = self.tracks.iter_mut().map(Track::take_new).collect();
+        let listeners = self.listeners();
+        let mono = self.line.mono(now);
+        let figures = listeners && self.figures.due(now) <= now;
+        let chunks = match figures {
+            true => self.figures.tick(now, mono),
+            false => Vec::new(),
+        };
+        if !listeners {
+            self.figures.idle();
+        }
+        if !figures && !new.contains(&true) {
+            return;
+        }
+        self.exact_delay = self.figures.lag.delay(now);
+        let heads: Vec<String> = match figures {
+            true => (0..self.tracks.len()).map(|feed| self.head(feed)).collect(),
+            false => Vec::new(),
+        };
+        for at in 0..self.viewers.len() {
+            let Some(viewer) = self.viewers[at].as_mut() else { continue };
+            if !viewer.connected {
+                continue;
+            }
+            let speaks = figures && viewer.listens();
+            if speaks {
+                for chunk in &chunks {
+                    viewer.message(&heads[viewer.feed], chunk, &mut self.buffer);
+                }
+            }
+            if new[viewer.feed] {
+                self.pump(at, now);
+            } else if speaks {
+                viewer.timeout(now, &mut self.outbox);
+                self.after(at, now);
+            }
+            if self.outbox.len() >= FLUSH_AT {
+                self.flush();
+                if self.blocked {
+                    // The others find these frames in the track when there is room.
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The part of a message that all viewers of a feed share.
+    fn head(&self, feed: usize) -> String {
+        let captured = self.tracks[feed].newest().map(|frame| frame.captured);
+        let at = captured.unwrap_or_else(clock::now);
+        let (rtp, utc) = (at.rtp(), self.wall.utc(at).0);
+        let lock = serde_json::json!(self.wall.lock());
+        let state = crate::web::state_json(&self.status, &self.tracks[feed].id, &self.wall);
+        let viewers = self.gate.viewers();
+        format!(
+            "\"rtp\":{rtp},\"utc_us\":{utc},\"clock\":{lock},\"state\":{state},\"viewers\":{viewers},"
+        )
+    }
+
+    /// One viewer's turn with its track.
+    fn pump(&mut self, at: usize, now: Instant) {
+        let Some(viewer) = self.viewers[at].as_mut() else { return };
+        let track = &mut self.tracks[viewer.feed];
+        let about =
+            Surroundings { wall: &self.wall, exact_delay: self.exact_delay, line: self.line };
+        let more = viewer.pump(track, now, &about);
+        viewer.timeout(now, &mut self.outbox);
+        viewer.judge(track);
+        if more {
+            viewer.due = viewer.due.min(now + BURST_GAP);
+        }
+        self.after(at, now);
+    }
+
+    /// Those whose time has come.
+    fn due(&mut self, now: Instant) {
+        while let Some(Reverse((at, index))) = self.turns.peek().copied()
+            && at <= now
+            && !self.blocked
+        {
+            self.turns.pop();
+            let Some(viewer) = self.viewers[index].as_mut() else { continue };
+            if viewer.queued_for != Some(at) {
+                continue;
+            }
+            viewer.queued_for = None;
+            if viewer.due > now {
+                self.queue(index, now);
+                continue;
+            }
+            if viewer.connected {
+                self.pump(index, now);
+            } else {
+                viewer.timeout(now, &mut self.outbox);
+                self.after(index, now);
+            }
+            if self.outbox.len() >= FLUSH_AT {
+                self.flush();
+            }
+        }
+    }
+
+    /// Acts on what a viewer's turn brought, and notes when it wants the next.
+    fn after(&mut self, at: usize, now: Instant) {
+        let Some(viewer) = self.viewers[at].as_mut() else { return };
+        let news = std::mem::take(&mut viewer.news);
+        if let Some(end) = news.end {
+            self.end(at, end);
+            return;
+        }
+        if news.connected {
+            viewer.span.in_scope(|| info!(after = ?now.duration_since(viewer.opened), "connected"));
+            self.gate.connected(&viewer.session);
+            let track = &mut self.tracks[viewer.feed];
+            if viewer.join(track) {
+                track.want_key(now);
+            }
+            metrics::gauge!("floorcast_web_viewers").set(self.gate.viewers() as f64);
+        }
+        if news.key_wanted {
+            self.tracks[viewer.feed].want_key(now);
+        }
+        if news.channel {
+            let opening = self.figures.opening(self.line.mono(now));
+            let feed = viewer.feed;
+            let head = self.head(feed);
+            if let Some(viewer) = self.viewers[at].as_mut() {
+                for chunk in &opening {
+                    viewer.message(&head, chunk, &mut self.buffer);
+                }
+            }
+        }
+        if news.connected || news.channel {
+            self.pump(at, now);
+            return;
+        }
+        self.queue(at, now);
+    }
+
+    /// Notes when a viewer wants its next turn, unless an earlier note stands:
+    /// that one finds out and notes again.
+    fn queue(&mut self, at: usize, now: Instant) {
+        let Some(viewer) = self.viewers[at].as_mut() else { return };
+        let due = viewer.due.max(now + BURST_GAP);
+        if viewer.queued_for.is_none_or(|queued| due < queued) {
+            viewer.queued_for = Some(due);
+            self.turns.push(Reverse((due, at)));
+        }
+    }
+
+    /// Ends a session.
+    fn end(&mut self, at: usize, end: End) {
+        let Some(mut viewer) = self.viewers[at].take() else { return };
+        viewer.close(Instant::now(), &mut self.outbox);
+        let (reason, seen) = (end.name(), viewer.opened.elapsed());
+        viewer.span.in_scope(|| match viewer.connected {
+            true => info!(reason, ?seen, skips = viewer.skips, "gone"),
+            false => debug!(reason, ?seen, "gone before it connected"),
+        });
+        metrics::counter!("floorcast_web_sessions_ended_total", "reason" => reason).increment(1);
+        self.gate.left(&viewer.session);
+        self.by_session.remove(&viewer.session);
+        self.by_ufrag.remove(&viewer.ufrag);
+        for source in &viewer.sources {
+            if self.by_source.get(source) == Some(&at) {
+                self.by_source.remove(source);
+            }
+        }
+        self.free.push(at);
+        metrics::gauge!("floorcast_web_viewers").set(self.gate.viewers() as f64);
+    }
+
+    /// Ends sessions of which nothing is heard.
+    fn sweep(&mut self, now: Instant) {
+        self.swept = now;
+        for at in 0..self.viewers.len() {
+            let Some(viewer) = self.viewers[at].as_ref() else { continue };
+            let never =
+                !viewer.connected && now.duration_since(viewer.opened) >= self.patience.to_connect;
+            let silent =
+                viewer.connected && now.duration_since(viewer.heard) >= self.patience.for_life;
+            if never {
+                self.end(at, End::NeverCame);
+            } else if silent {
+                self.end(at, End::Silent);
+            }
+        }
+    }
+
+    /// Ends all sessions and waits for the last datagrams to leave.
+    async fn good_bye(&mut self) {
+        let count = self.viewers.iter().flatten().count();
+        (0..self.viewers.len()).for_each(|at| self.end(at, End::Stopping));
+        self.flush();
+        let patience = self.patience.to_drain;
+        let drained = async {
+            while self.blocked && self.socket.writable().await.is_ok() {
+                self.flush();
+            }
+        };
+        let _ = tokio::time::timeout(patience, drained).await;
+        info!(viewers = count, "said good-bye");
+    }
+}
+
+/// Our user fragment in a STUN binding request (RFC 8489, 14.3; RFC 8445,
+/// 7.2.2: `ours:theirs`).
+fn stun_ufrag(data: &[u8]) -> Option<&str> {
+    if data.len() < 20 || data[..2] != [0, 1] || data[4..8] != [0x21, 0x12, 0xa4, 0x42] {
+        return None;
+    }
+    let mut rest = &data[20..];
+    while let Some((head, tail)) = rest.split_first_chunk::<4>() {
+        let kind = u16::from_be_bytes([head[0], head[1]]);
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = tail.get(..len)?;
+        if kind == 6 {
+            return std::str::from_utf8(value).ok()?.split_once(':').map(|(ours, _)| ours);
+        }
+        rest = tail.get(len.next_multiple_of(4)..)?;
+    }
+    None
+}
