@@ -1,15 +1,18 @@
 //! Floorcast puts a production line on air: cameras and telemetry, joined to
 //! the very frame, in a browser. `docs/design.md` has the picture.
 //!
-//! Imports point one way: `app > {capture telemetry web sim} > feed >
-//! {config task status} > {clock model}`; siblings never import each other.
+//! Imports point one way: `cli > app > {capture telemetry web sim} >
+//! {feed mqtt} > {config task status} > {clock model}`; siblings never import each other.
 
+pub mod app;
 pub mod capture;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod feed;
 pub mod model;
 pub mod mqtt;
+pub mod observe;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

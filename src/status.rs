@@ -5,7 +5,9 @@
 //! the configuration.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -47,6 +49,32 @@ pub type Parts = BTreeMap<Arc<str>, Health>;
 pub struct Status {
     parts: Arc<Mutex<Parts>>,
     changes: watch::Sender<u64>,
+    beats: Arc<Mutex<Vec<Arc<Pulse>>>>,
+}
+
+struct Pulse {
+    name: String,
+    limit: Duration,
+    last: AtomicU64,
+}
+
+/// A loop's sign of life; dropping it says that the loop ended in order.
+pub struct Beat {
+    pulse: Arc<Pulse>,
+    all: Arc<Mutex<Vec<Arc<Pulse>>>>,
+}
+
+impl Beat {
+    /// The loop has come round.
+    pub fn touch(&self) {
+        self.pulse.last.store(clock::now().0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.all.lock().expect("beats lock").retain(|p| !Arc::ptr_eq(p, &self.pulse));
+    }
 }
 
 impl Default for Status {
@@ -58,7 +86,7 @@ impl Default for Status {
 impl Status {
     /// No parts yet.
     pub fn new() -> Self {
-        Self { parts: Arc::default(), changes: watch::Sender::new(0) }
+        Self { parts: Arc::default(), changes: watch::Sender::new(0), beats: Arc::default() }
     }
 
     /// Sets a part's state; logged and announced only if it differs.
@@ -92,5 +120,48 @@ impl Status {
     /// Wakes on every change; the number counts changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Registers a loop that comes round at least every `limit`.
+    pub fn beat(&self, name: &str, limit: Duration) -> Beat {
+        let last = AtomicU64::new(clock::now().0);
+        let pulse = Arc::new(Pulse { name: name.into(), limit, last });
+        self.beats.lock().expect("beats lock").push(pulse.clone());
+        Beat { pulse, all: self.beats.clone() }
+    }
+
+    /// The loops that have not come round within their limit before `now`.
+    pub fn stuck(&self, now: Mono) -> Vec<String> {
+        let beats = self.beats.lock().expect("beats lock");
+        let late = |p: &&Arc<Pulse>| now.since(Mono(p.last.load(Ordering::Relaxed))) > p.limit;
+        beats.iter().filter(late).map(|p| p.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Setting the same state again changes neither since-when nor the count.
+    #[test]
+    fn same_state_is_no_change() {
+        let status = Status::new();
+        status.set("feed/a", State::Live, "");
+        let first = status.get("feed/a");
+        status.set("feed/a", State::Live, "");
+        assert_eq!(status.get("feed/a"), first);
+        assert_eq!(*status.changes().borrow(), 1);
+    }
+
+    /// A loop is stuck past its limit, and forgotten once it ended in order.
+    #[test]
+    fn a_loop_is_stuck_past_its_limit() {
+        let status = Status::new();
+        let beat = status.beat("engine", Duration::from_secs(1));
+        let now = clock::now();
+        assert_eq!(status.stuck(now), [""; 0]);
+        assert_eq!(status.stuck(now + Duration::from_secs(2)), ["engine"]);
+        drop(beat);
+        assert_eq!(status.stuck(now + Duration::from_secs(2)), [""; 0]);
     }
 }

@@ -1,0 +1,112 @@
+//! The demo line as the application sees it; without the feature `sim` there is none.
+
+use anyhow::{Context, Result, bail};
+
+use super::Stage;
+use crate::capture::Source;
+use crate::clock::WallClock;
+use crate::config::Config;
+use crate::config::camera::Camera;
+
+/// How the demo line is drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demo {
+    /// Draw the calibration strip.
+    pub strip: bool,
+}
+
+/// The running demo line, if there is one.
+pub(super) struct DemoLine(Option<Running>);
+
+#[cfg(feature = "sim")]
+type Running = crate::sim::Sim;
+#[cfg(not(feature = "sim"))]
+type Running = std::convert::Infallible;
+
+/// Ports that only the demo line has.
+const PORT: &str = "sim:";
+
+impl DemoLine {
+    /// Starts the line where the configuration looks for it: its PLC at the
+    /// first Modbus TCP endpoint, its sensors at the first broker.
+    #[cfg(feature = "sim")]
+    pub(super) async fn start(
+        demo: Option<Demo>,
+        config: &Config,
+        wall: &WallClock,
+        stage: &Stage,
+    ) -> Result<Self> {
+        use crate::config::modbus::Link;
+        use crate::sim::{self, SimOptions};
+
+        let wanted = config.cameras.iter().any(|c| c.port.starts_with(PORT));
+        if demo.is_none() && !wanted {
+            return Ok(Self(None));
+        }
+        let plc = config.buses.iter().find_map(|bus| match &bus.link {
+            Link::Tcp { host, port } => Some((host.clone(), *port)),
+            Link::Serial(_) => None,
+        });
+        let (host, port) = plc.unwrap_or_else(|| ("127.0.0.1".into(), 0));
+        let modbus_listen = tokio::net::lookup_host((host.as_str(), port))
+            .await
+            .with_context(|| format!("demo line: look up {host}"))?
+            .next()
+            .with_context(|| format!("demo line: {host} has no address"))?;
+        let broker = config
+            .brokers
+            .first()
+            .map(|b| sim::Address { host: b.connection.host.clone(), port: b.connection.port });
+        let options = SimOptions {
+            strip: demo.unwrap_or_default().strip,
+            modbus_listen,
+            mqtt: broker,
+            seed: sim::SEED,
+        };
+        sim::start(options, wall, stage.stop.clone(), &stage.tasks).await.map(Some).map(Self)
+    }
+
+    /// There is no demo line in this build.
+    #[cfg(not(feature = "sim"))]
+    pub(super) async fn start(
+        _demo: Option<Demo>,
+        _config: &Config,
+        _wall: &WallClock,
+        _stage: &Stage,
+    ) -> Result<Self> {
+        Ok(Self(None))
+    }
+
+    /// Where a camera's pictures come from.
+    pub(super) fn source(&self, camera: &Camera) -> Result<Source> {
+        if !camera.port.starts_with(PORT) {
+            return Ok(Source::V4l2);
+        }
+        let Some(line) = &self.0 else {
+            bail!(
+                "camera {}: {} is the demo line, which this build leaves out",
+                camera.id,
+                camera.port
+            )
+        };
+        draw(line, camera)
+    }
+}
+
+#[cfg(feature = "sim")]
+fn draw(line: &Running, camera: &Camera) -> Result<Source> {
+    use crate::capture::{Pixels, RawPicture, push};
+
+    let (width, height, fps) = (camera.width, camera.height, camera.fps);
+    let (pictures, source) = push::channel(&camera.id.0, Pixels::I420, width, height, fps);
+    line.camera(&camera.port, (width, height), fps, move |at, data| {
+        pictures.push(RawPicture { at, data });
+    })
+    .with_context(|| format!("camera {}", camera.id))?;
+    Ok(Source::Push(source))
+}
+
+#[cfg(not(feature = "sim"))]
+fn draw(line: &Running, _camera: &Camera) -> Result<Source> {
+    match *line {}
+}

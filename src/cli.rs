@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, Demo};
+use crate::config::{self, Config};
+use crate::{capture, observe};
+
+/// Puts a production line on air.
+#[derive(Parser)]
+#[command(name = "floorcast", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Go on air with a configuration.
+    Run {
+        /// The configuration, TOML.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check a configuration and name every mistake in it.
+    Check {
+        /// The configuration, TOML.
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// List cameras with port, driver and formats, and try every encoder.
+    Probe {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the demo line on air: no camera, PLC or broker needed.
+    #[cfg(feature = "sim")]
+    Demo {
+        /// The configuration; the built-in demo without it.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Draw the calibration strip: the line's 25 Hz tick as 16 Gray-coded squares.
+        #[arg(long)]
+        strip: bool,
+    },
+}
+
+/// Reads the arguments and runs. Exit code 0: done; 1: failed; 2: bad
+/// arguments or configuration.
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("floorcast: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run { config } => on_air(&read(&config)?, &config.display().to_string(), None),
+        Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {
+            Some(config) => {
+                observe::say(&summary(&config));
+                ExitCode::SUCCESS
+            }
+            None => ExitCode::from(2),
+        }),
+        Command::Schema => {
+            observe::say(&serde_json::to_string_pretty(&config::schema::schema())?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Probe { json } => {
+            let report = capture::probe::report();
+            observe::say(&if json {
+                serde_json::to_string_pretty(&report)?
+            } else {
+                report.to_string()
+            });
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "sim")]
+        Command::Demo { config, strip } => {
+            let (text, name) = match config {
+                Some(path) => (read(&path)?, path.display().to_string()),
+                None => (include_str!("../configs/demo.toml").into(), "the built-in demo".into()),
+            };
+            on_air(&text, &name, Some(Demo { strip }))
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// A checked configuration, or every mistake on standard error.
+fn load(text: &str, name: &str) -> Option<Config> {
+    match config::load(text) {
+        Ok(config) => Some(config),
+        Err(problems) => {
+            let count = problems.iter().count();
+            eprintln!("{name}: {count} mistake{}", if count == 1 { "" } else { "s" });
+            eprint!("{problems}");
+            None
+        }
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let public = config.tags.iter().filter(|t| t.public).count();
+    format!(
+        "{} camera(s), {} Modbus endpoint(s), {} broker(s), {} tag(s), {public} of them public: fine",
+        config.cameras.len(),
+        config.buses.len(),
+        config.brokers.len(),
+        config.tags.len(),
+    )
+}
+
+/// Runs until SIGTERM or SIGINT.
+fn on_air(text: &str, name: &str, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
+    let Some(config) = load(text, name) else { return Ok(ExitCode::from(2)) };
+    observe::start_logs();
+    let metrics = observe::start_metrics()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let stop = CancellationToken::new();
+    runtime.block_on(async {
+        tokio::spawn(app::stop_on_signal(stop.clone()));
+        app::run(config, demo, metrics, stop).await
+    })?;
+    // A blocking call that outlived the drain must not hold up the exit.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}

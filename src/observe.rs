@@ -1,0 +1,106 @@
+//! How the box is watched: logs, `/metrics` and the systemd watchdog.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::{self, WallClock};
+use crate::status::Status;
+
+/// Logs to standard error: `RUST_LOG` selects, `info` by default. Under
+/// systemd the journal adds the time.
+pub fn start_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call, as in tests, keeps the first subscriber.
+    let _ = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => logs.without_time().with_ansi(false).try_init(),
+        None => logs.try_init(),
+    };
+}
+
+/// Buckets for durations in seconds: from a tenth of a millisecond to 5 s.
+const SECONDS: [f64; 13] =
+    [0.0001, 0.0003, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 5.0];
+
+/// Installs the recorder behind the `metrics` macros. Call once, before any
+/// stage starts: handles made earlier count nothing.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&SECONDS)
+        .context("metrics: buckets")?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("metrics: a recorder is already installed")?;
+    Ok(handle)
+}
+
+/// Serves `/metrics` (Prometheus text) until `stop`.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    handle: PrometheusHandle,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let page = get(move || {
+        let handle = handle.clone();
+        async move {
+            handle.run_upkeep();
+            ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], handle.render())
+        }
+    });
+    axum::serve(listener, Router::new().route("/metrics", page))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+        .context("metrics listener")
+}
+
+/// Binds a TCP listener; the error names the key that is to change.
+pub async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key}: listen on {address}"))
+}
+
+/// Once a second: the wall clock's line and the systemd watchdog, which is fed
+/// only while every registered loop comes round.
+pub async fn heartbeat(wall: std::sync::Arc<WallClock>, status: Status, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut reported = Vec::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        wall.refit();
+        let stuck = status.stuck(clock::now());
+        metrics::gauge!("floorcast_stuck_loops").set(stuck.len() as f64);
+        if stuck.is_empty() {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        if stuck != reported {
+            match stuck.is_empty() {
+                true => info!("every loop comes round again"),
+                false => error!(?stuck, "loops do not come round; the watchdog is not fed"),
+            }
+            reported = stuck;
+        }
+    }
+}
+
+/// Tells systemd; without systemd it does nothing.
+pub fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}
+
+/// Prints what was asked for; a closed pipe is not an error.
+pub fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
