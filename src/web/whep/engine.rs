@@ -342,7 +342,7 @@ impl Engine {
             let speaks = figures && viewer.listens();
             if speaks {
                 for chunk in &chunks {
-                    viewer.message(&heads[viewer.feed], chunk, &mut self.buffer);
+                    viewer.message(&heads[viewer.feed], chunk, false, &mut self.buffer);
                 }
             }
             if new[viewer.feed] {
@@ -443,7 +443,7 @@ impl Engine {
             let head = self.head(feed);
             if let Some(viewer) = self.viewers[at].as_mut() {
                 for chunk in &opening {
-                    viewer.message(&head, chunk, &mut self.buffer);
+                    viewer.message(&head, chunk, true, &mut self.buffer);
                 }
             }
         }

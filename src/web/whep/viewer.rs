@@ -40,6 +40,8 @@ const RESENT: u32 = 60;
 const RESENT_MOST: u32 = 3000;
 /// Data channels that a viewer may open.
 const CHANNELS: u8 = 4;
+/// Bytes that may wait on a channel before ticks are left out: what waits longer is old news.
+const CHANNEL_WAITS: usize = 24 << 10;
 /// While str0m only wants its pacer wound, the next frame does that.
 const PACER_REST: Duration = Duration::from_millis(100);
 
@@ -477,8 +479,9 @@ impl Viewer {
     }
 
     /// Writes a message to its channel. When the channel is full the message
-    /// is left out and counted: later ones repeat what it said.
-    pub fn message(&mut self, feed: &str, chunk: &Chunk, buffer: &mut String) {
+    /// is left out and counted: later ones repeat what it said. The `first`
+    /// messages, which tell the past, may fill it.
+    pub fn message(&mut self, feed: &str, chunk: &Chunk, first: bool, buffer: &mut String) {
         let Some(mut channel) = self.channel.and_then(|id| self.rtc.channel(id)) else { return };
         let kind = match chunk.kind {
             Kind::Delta => "delta",
@@ -495,7 +498,8 @@ impl Viewer {
             self.messages, chunk.tags
         );
         self.messages += 1;
-        if !matches!(channel.write(false, buffer.as_bytes()), Ok(true)) {
+        let full = !first && channel.buffered_amount() > CHANNEL_WAITS;
+        if full || !matches!(channel.write(false, buffer.as_bytes()), Ok(true)) {
             metrics::counter!("floorcast_web_messages_skipped_total").increment(1);
         }
     }
