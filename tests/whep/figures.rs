@@ -120,7 +120,7 @@ async fn lost_messages_heal() {
         // What is neither RTP nor RTCP nor STUN is DTLS: the channel.
         let channel = matches!(data, [20..=63, ..]) && !is_rtp(data);
         n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        channel && (n >> 16) % 5 == 0
+        channel && (n >> 16).is_multiple_of(5)
     });
     for value in 0..50 {
         let at = clock::now();
