@@ -1,0 +1,170 @@
+//! The daemon as a process: it goes on air, outlives its neighbours, and ends in order.
+
+#[path = "../benches/whep_load/client.rs"]
+#[allow(dead_code)]
+mod client;
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use client::{Ask, Notice, Viewer};
+use support::daemon::Daemon;
+use support::peer::{Peer, free_port, mosquitto, python, script, wait_port};
+use tokio::time::timeout;
+
+/// The first endpoint is the demo line's own PLC, which its camera needs.
+fn line(rest: &str) -> String {
+    let plc = free_port();
+    format!(
+        r#"
+[web]
+listen = "127.0.0.1:0"
+media = "127.0.0.1:0"
+[metrics]
+listen = "127.0.0.1:0"
+[[camera]]
+id = "line"
+port = "sim:line"
+width = 640
+height = 360
+fps = 25
+bitrate_kbps = 800
+[[modbus]]
+id = "plc"
+tcp = "127.0.0.1:{plc}"
+[[modbus.unit]]
+id = 1
+period_ms = 100
+[[modbus.unit.tag]]
+name = "tick"
+table = "holding"
+address = 0
+type = "u16"
+public = true
+{rest}"#
+    )
+}
+
+/// A PLC that nobody here wrote, with one holding register.
+fn pymodbus(port: u16) -> Peer {
+    let mut command = Command::new(python());
+    command.arg(script("pymodbus_server.py")).arg(port.to_string()).stdin(Stdio::piped());
+    let mut peer = Peer(command.spawn().expect("pymodbus: run scripts/setup"));
+    let mut cells = peer.0.stdin.take().expect("stdin");
+    cells.write_all(b"holding\t0\tu16\tab\t7\n").expect("write the cells");
+    drop(cells);
+    wait_port(port, Duration::from_secs(20));
+    peer
+}
+
+async fn viewer(daemon: &Daemon) -> Viewer {
+    let ask = Ask { telemetry: true, resend: true };
+    Viewer::open(&format!("{}whep/line", daemon.page), ask).await.expect("join")
+}
+
+/// The next whole frame's RTP time.
+async fn frame(viewer: &mut Viewer) -> u32 {
+    timeout(Duration::from_secs(20), async {
+        loop {
+            if let Notice::Packet(packet) = viewer.next().await.expect("viewer")
+                && packet.header.marker
+            {
+                return packet.header.timestamp;
+            }
+        }
+    })
+    .await
+    .expect("no frame came")
+}
+
+/// Waits for a figure that `wanted` accepts: `(name of the state, value)` of tag `id`.
+async fn figure(viewer: &mut Viewer, id: u64, wanted: impl Fn(&serde_json::Value) -> bool) {
+    timeout(Duration::from_secs(30), async {
+        loop {
+            let Notice::Message(text) = viewer.next().await.expect("viewer") else { continue };
+            let message: serde_json::Value = serde_json::from_slice(text.as_ref()).expect("JSON");
+            let tags = message["tags"].as_array().expect("tags").clone();
+            if tags.iter().any(|t| t[0] == id && wanted(t)) {
+                return;
+            }
+        }
+    })
+    .await
+    .expect("the figure did not come");
+}
+
+/// SIGTERM with ten viewers: each is told, and the process ends well within 5 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_in_order_with_ten_viewers() {
+    let daemon = Daemon::run(&line(""));
+    let mut viewers = Vec::new();
+    for _ in 0..10 {
+        let mut viewer = viewer(&daemon).await;
+        frame(&mut viewer).await;
+        viewers.push(viewer);
+    }
+    let told: Vec<_> = (viewers.into_iter())
+        .map(|mut viewer| {
+            tokio::spawn(async move {
+                loop {
+                    match viewer.next().await {
+                        Ok(Notice::Gone) | Err(_) => return,
+                        Ok(_) => {}
+                    }
+                }
+            })
+        })
+        .collect();
+    let ended = tokio::task::spawn_blocking(|| daemon.terminate(Duration::from_secs(5)));
+    let (status, _) = ended.await.expect("terminate");
+    assert!(status.success(), "{status}");
+    for viewer in told {
+        timeout(Duration::from_secs(5), viewer).await.expect("not told").expect("viewer");
+    }
+}
+
+/// The broker and a PLC are killed: their figures turn bad or stale, and not
+/// one frame is missing; both come back by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_goes_on_without_broker_and_plc() {
+    let (plc_port, broker_port) = (free_port(), free_port());
+    let (mut plc, mut broker) = (pymodbus(plc_port), mosquitto(broker_port));
+    let daemon = Daemon::run(&line(&format!(
+        r#"
+[[modbus]]
+id = "other"
+tcp = "127.0.0.1:{plc_port}"
+timeout_ms = 200
+[[modbus.unit]]
+id = 1
+period_ms = 100
+[[modbus.unit.tag]]
+name = "seven"
+table = "holding"
+address = 0
+type = "u16"
+public = true
+[[mqtt]]
+id = "broker"
+url = "mqtt://127.0.0.1:{broker_port}"
+"#
+    )));
+    let mut watcher = viewer(&daemon).await;
+    figure(&mut watcher, 1, |t| t[1] == 7 && t[4] == "good").await;
+    plc.kill();
+    broker.kill();
+    figure(&mut watcher, 1, |t| t[4] == "bad").await;
+    let mut before = frame(&mut watcher).await;
+    for _ in 0..100 {
+        let at = frame(&mut watcher).await;
+        let step = at.wrapping_sub(before);
+        // 25 fps is 3600 steps of 90 kHz; twice that would be a missing frame.
+        assert!((1..7000).contains(&step), "the picture jumped by {step} of 90 kHz");
+        before = at;
+    }
+    let _plc = pymodbus(plc_port);
+    let _broker = mosquitto(broker_port);
+    figure(&mut watcher, 1, |t| t[1] == 7 && t[4] == "good").await;
+}
