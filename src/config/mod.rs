@@ -120,7 +120,8 @@ fn check(file: ConfigFile, problems: &mut Problems) -> Config {
     modbus::check_distinct(&buses, problems);
     let brokers = (file.brokers.into_iter().enumerate())
         .map(|(i, b)| b.check(&each("mqtt", i), &mut tags, problems))
-        .collect();
+        .collect::<Vec<_>>();
+    mqtt::check_all(&brokers, problems);
     let tags = tags.finish();
     let studio = file.studio.check(&tags, problems);
     Config { site, studio, web, metrics, cameras, buses, brokers, tags }

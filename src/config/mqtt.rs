@@ -52,3 +52,13 @@ impl BrokerFile {
         Broker { id: self.id, connection, tags: mine }
     }
 }
+
+/// Reports brokers that share an id.
+pub fn check_all(brokers: &[Broker], problems: &mut Problems) {
+    for (i, broker) in brokers.iter().enumerate() {
+        if let Some(first) = brokers[..i].iter().position(|b| b.id == broker.id) {
+            let what = format!("{:?} is already mqtt[{first}]'s", broker.id);
+            problems.add(format!("mqtt[{i}].id"), what);
+        }
+    }
+}

@@ -3,11 +3,13 @@
 //! The library's event loop is polled in a task of its own, which alone
 //! drives it and never waits for anything but the inbox.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,11 +22,14 @@ use crate::config::mqtt::Connection;
 /// Messages that wait for the reader; then reading from the socket pauses.
 pub const INBOX: usize = 1024;
 
-/// All subscriptions are confirmed within this time.
+/// Each next answer to a SUBSCRIBE comes within this time.
 const SUBSCRIBE: Duration = Duration::from_secs(15);
 
 /// Filters in one SUBSCRIBE; some brokers take no more than eight.
 const FILTERS: usize = 8;
+
+/// SUBSCRIBEs under way at once.
+const AT_ONCE: usize = 16;
 
 /// One live connection. Dropping it ends it without a word.
 pub struct Session {
@@ -77,18 +82,23 @@ impl Session {
         wanted: Vec<Subscription>,
     ) -> impl Future<Output = anyhow::Result<Vec<Refused>>> + Send + use<> {
         let client = self.client.clone();
-        let ask = async move {
+        async move {
             let mut refused = Vec::new();
-            for some in wanted.chunks(FILTERS) {
-                let answers = client.subscribe(some).await?;
+            let some: Vec<_> = wanted.chunks(FILTERS).map(<[_]>::to_vec).collect();
+            let asked = some.into_iter().map(|some| {
+                let client = client.clone();
+                async move { client.subscribe(&some).await.map(|answers| (some, answers)) }
+            });
+            let mut answered = pin!(stream::iter(asked).buffered(AT_ONCE));
+            while let Some(next) = timeout(SUBSCRIBE, answered.next()).await.transpose() {
+                let (some, answers) = next.context("subscriptions not confirmed")??;
                 ensure!(answers.len() == some.len(), "not every filter was answered");
-                refused.extend(some.iter().zip(answers).filter_map(|(subscription, reason)| {
-                    Some(Refused { subscription: subscription.clone(), reason: reason? })
-                }));
+                refused.extend(some.into_iter().zip(answers).filter_map(
+                    |(subscription, reason)| Some(Refused { subscription, reason: reason? }),
+                ));
             }
             Ok(refused)
-        };
-        async move { timeout(SUBSCRIBE, ask).await.context("subscriptions not confirmed")? }
+        }
     }
 
     /// Waits for messages and adds them to `into`, at most `most`; false when

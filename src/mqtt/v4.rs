@@ -82,6 +82,7 @@ fn state(error: StateError) -> String {
         StateError::Deserialization(Malformed::Io(error)) | StateError::Io(error) => {
             error.to_string()
         }
+        StateError::Deserialization(error) => format!("not MQTT: {error}"),
         StateError::ConnectionAborted => "the broker closed the connection".into(),
         StateError::AwaitPingResp => "no sign of life from the broker".into(),
         error => error.to_string(),

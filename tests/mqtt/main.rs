@@ -5,6 +5,7 @@
 mod support;
 
 mod faults;
+mod hostile;
 mod limits;
 mod rig;
 mod security;

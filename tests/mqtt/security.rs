@@ -127,3 +127,69 @@ async fn wrong_password_by_version_5() {
 async fn wrong_password_by_version_3_1_1() {
     password("3.1.1").await;
 }
+
+/// A subscription that the broker refuses is named in the status, turns only
+/// its own tag bad, and is granted without a restart once the rights are there.
+async fn refused(version: &str) {
+    let mut broker = Mosquitto::with(|dir, _| {
+        shell(dir, "mosquitto_ctrl dynsec init dynsec.json boss boss-pw");
+        let plugin = "for p in /usr/lib/*/mosquitto_dynamic_security.so; do echo $p; done > plugin";
+        shell(dir, plugin);
+        let plugin = std::fs::read_to_string(dir.join("plugin")).unwrap();
+        format!(
+            "allow_anonymous false\nplugin {}\nplugin_opt_config_file {}/dynsec.json\n",
+            plugin.trim(),
+            dir.display()
+        )
+    });
+    let control = |port: u16, commands: &[&str]| {
+        for command in commands {
+            let at = format!("mosquitto_ctrl -h 127.0.0.1 -p {port} -u boss -P boss-pw dynsec");
+            shell(std::path::Path::new("/"), &format!("{at} {command}"));
+        }
+    };
+    let all = "publishClientSend '#' allow";
+    control(
+        broker.port,
+        &[
+            "createClient box -p box-pw",
+            "createRole viewer",
+            "addRoleACL viewer subscribePattern open/# allow",
+            "addRoleACL viewer publishClientReceive '#' allow",
+            &format!("addRoleACL viewer {all}"),
+            "addClientRole box viewer",
+        ],
+    );
+    broker.publisher = ["-u", "box", "-P", "box-pw"].map(str::to_owned).to_vec();
+    let file = broker.file("secret");
+    std::fs::write(&file, "box-pw").unwrap();
+    let mut rig = Rig::start(&format!(
+        "url = \"mqtt://127.0.0.1:{}\"\nversion = \"{version}\"\nusername = \"box\"\n\
+         password_file = \"{}\"\n\
+         [[mqtt.tag]]\nname = \"open\"\ntopic = \"open/n\"\n\
+         [[mqtt.tag]]\nname = \"shut\"\ntopic = \"shut/n\"\n",
+        broker.port,
+        file.display()
+    ));
+    let reason = rig.state(|state, _| state == State::NoSignal).await;
+    assert!(reason.starts_with("subscription to shut/n refused"), "{reason}");
+    assert!(rig.bad("shut").await.starts_with("subscription refused"));
+    broker.publish("open/n", "1", &[]);
+    assert_eq!(rig.value("open").await, Value::Int(1));
+    control(broker.port, &["addRoleACL viewer subscribePattern shut/# allow"]);
+    // The broker ends the sessions of those whose rights changed; where it
+    // does not, we ask again.
+    rig.state(|state, _| state == State::Live).await;
+    broker.publish("shut/n", "2", &[]);
+    assert_eq!(rig.value("shut").await, Value::Int(2));
+}
+
+#[tokio::test]
+async fn refused_subscription_by_version_5() {
+    refused("5").await;
+}
+
+#[tokio::test]
+async fn refused_subscription_by_version_3_1_1() {
+    refused("3.1.1").await;
+}
