@@ -31,7 +31,7 @@ class Figure {
   private readonly why = make("button", "why", "?");
   private readonly canvas = make("canvas");
   private readonly span = make("span", "span");
-  private shown: View | null | undefined;
+  private shown: View | null = null;
   private reason = "";
 
   constructor(readonly tag: Tag, readonly index: number, private lang: Lang, numeric: boolean) {
@@ -54,13 +54,14 @@ class Figure {
   }
 
   relabel(lang: Lang): void {
+    const last = this.shown;
     this.lang = lang;
-    this.shown = undefined;
     setText(this.name, named(lang, this.tag.label));
     setText(this.unit, this.tag.unit);
     this.canvas.setAttribute("aria-label", `${named(lang, this.tag.label)}: ${say(lang, "trend")}`);
     this.why.setAttribute("aria-label", say(lang, "why"));
     this.value.style.minWidth = `${format.width(this.tag, lang)}ch`;
+    this.change(last);
   }
 
   show(view: View | null, utcUs: number, ages: boolean): void {

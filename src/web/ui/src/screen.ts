@@ -52,7 +52,8 @@ export class Screen {
     if (this.root.dataset.shown !== status.shown) this.since = now;
     setData(this.root, "shown", status.shown);
     setText($("badge-word"), say(lang, status.shown));
-    const latency = status.latencyMs;
+    // Without a frame's own time there is no telling how old it is.
+    const latency = status.how === "arrival" ? null : status.latencyMs;
     setText($("latency"), latency === null ? "" : say(lang, "delay", format.latency(latency, lang)));
     setHidden($("figures-stale"), !(status.figuresStale && status.shown === "live"));
     setText($("figures-stale"), say(lang, "figures_stale"));

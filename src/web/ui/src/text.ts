@@ -29,7 +29,7 @@ const words = {
 
   since: ["始于 {}", "since {}"],
   last_live: ["上次直播 {}", "last live {}"],
-  retry_in: ["{} 后重试", "trying again in {}"],
+  retry_in: ["{}后重试", "trying again in {}"],
   ago: ["{}前", "{} ago"],
   delay: ["延迟 {}", "{} behind"],
   viewers: ["{} 人在看", "{} watching"],
