@@ -13,8 +13,8 @@ BROKER=(mosquitto)
 # What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys.
 PEERS=(gstreamer1.0-tools libmodbus-dev mosquitto-clients openssl procps python3-venv socat)
 
-# Real browsers, with letters for both languages of the page.
-BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk)
+# Real browsers in a network of their own, with letters for both languages of the page.
+BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
 
 # The ARM64 machine of tests/vm.
 ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm uidmap xz-utils)
