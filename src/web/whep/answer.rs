@@ -319,13 +319,18 @@ impl Answer<'_> {
         if rrtr {
             line(format_args!("a=rtcp-fb:{pt} rrtr"));
         }
+        // Chromium takes the first source it reads for the picture, whatever
+        // the group says: the one for repairs comes after it.
         let ssrc = self.ssrc;
-        if let (Some(rtx), Some(rtx_ssrc)) = (rtx, self.rtx) {
+        let repairs = rtx.zip(self.rtx);
+        if let Some((rtx, rtx_ssrc)) = repairs {
             line(format_args!("a=rtpmap:{rtx} rtx/90000"));
             line(format_args!("a=fmtp:{rtx} apt={pt}"));
             line(format_args!("a=ssrc-group:FID {ssrc} {rtx_ssrc}"));
-            line(format_args!("a=ssrc:{rtx_ssrc} cname:floorcast"));
         }
         line(format_args!("a=ssrc:{ssrc} cname:floorcast"));
+        if let Some((_, rtx_ssrc)) = repairs {
+            line(format_args!("a=ssrc:{rtx_ssrc} cname:floorcast"));
+        }
     }
 }

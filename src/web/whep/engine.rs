@@ -369,8 +369,10 @@ impl Engine {
         let lock = serde_json::json!(self.wall.lock());
         let state = crate::web::state_json(&self.status, &self.tracks[feed].id, &self.wall);
         let viewers = self.gate.viewers();
+        // By this the page knows its clock from ours, and so the true latency.
+        let sent = self.wall.utc(clock::now()).0;
         format!(
-            "\"rtp\":{rtp},\"utc_us\":{utc},\"clock\":{lock},\"state\":{state},\"viewers\":{viewers},"
+            "\"rtp\":{rtp},\"utc_us\":{utc},\"sent_utc_us\":{sent},\"clock\":{lock},\"state\":{state},\"viewers\":{viewers},"
         )
     }
 

@@ -8,7 +8,7 @@ import * as format from "./format";
 import type { Join, View } from "./join";
 import { named, say, type Lang } from "./text";
 import { draw, Trend } from "./trend";
-import type { Tag } from "./wire";
+import type { Tag, Value } from "./wire";
 
 /** A slow line's figures age without harm; past this share of `staleAfterMs` it matters. */
 const AGE_MATTERS = 0.5;
@@ -23,18 +23,19 @@ function leastSpan(tag: Tag): number {
 
 class Figure {
   readonly root = make("li", "figure");
-  readonly trend: Trend | null = null;
+  readonly trend: Trend;
   private readonly name = make("span", "name");
   private readonly value = make("span", "digits");
   private readonly unit = make("span", "unit");
   private readonly note = make("span", "note");
   private readonly why = make("button", "why", "?");
   private readonly canvas = make("canvas");
+  private readonly chart = make("div", "chart");
   private readonly span = make("span", "span");
   private shown: View | null = null;
   private reason = "";
 
-  constructor(readonly tag: Tag, readonly index: number, private lang: Lang, numeric: boolean) {
+  constructor(readonly tag: Tag, readonly index: number, private lang: Lang) {
     const line = make("p", "value");
     line.append(this.value, this.unit, this.why);
     const head = make("p", "head");
@@ -43,13 +44,11 @@ class Figure {
     this.why.type = "button";
     this.why.hidden = true;
     this.why.onclick = () => this.root.classList.toggle("explained");
-    if (numeric) {
-      this.trend = new Trend(leastSpan(tag), tag.staleAfterMs * 1000);
-      this.canvas.setAttribute("role", "img");
-      const chart = make("div", "chart");
-      chart.append(this.canvas, this.span);
-      this.root.append(chart);
-    }
+    this.trend = new Trend(leastSpan(tag), tag.staleAfterMs * 1000);
+    this.canvas.setAttribute("role", "img");
+    this.chart.append(this.canvas, this.span);
+    this.root.append(this.chart);
+    this.chart.hidden = true;
     this.relabel(lang);
   }
 
@@ -101,10 +100,20 @@ class Figure {
     return matters ? age : "";
   }
 
+  /** What is not a number has no trend. */
+  sample(takenUtcUs: number, value: Value): void {
+    if (typeof value === "string") return;
+    if (value !== null && !this.root.classList.contains("charted")) {
+      this.root.classList.add("charted");
+      setHidden(this.chart, false);
+    }
+    this.trend.add(takenUtcUs, value === null ? null : Number(value));
+  }
+
   draw(utcUs: number): void {
-    const span = this.trend?.span(utcUs);
-    const seen = this.trend?.seen(utcUs);
-    if (!this.trend || !span || !seen) return;
+    const span = this.trend.span(utcUs);
+    const seen = this.trend.seen(utcUs);
+    if (!span || !seen) return;
     const style = getComputedStyle(this.root);
     const colour = (name: string) => style.getPropertyValue(name).trim();
     draw(this.canvas, this.trend.paths(utcUs, span), colour("--trend"), colour("--trend-floor"));
@@ -146,11 +155,10 @@ export class Figures {
       .map((tag, i) => ({ tag, i }))
       .filter(({ tag }) => tag.figure !== null)
       .sort((a, b) => (a.tag.figure as number) - (b.tag.figure as number));
-    this.figures = chosen.map(({ tag, i }) => new Figure(tag, i, lang, tag.unit !== "" || tag.range !== null));
+    this.figures = chosen.map(({ tag, i }) => new Figure(tag, i, lang));
     const byIndex = new Map(this.figures.map((f) => [f.index, f]));
     join.onSample = (index, takenUtcUs, value) => {
-      const figure = byIndex.get(index);
-      if (figure?.trend && typeof value !== "string") figure.trend.add(takenUtcUs, value === null ? null : Number(value));
+      byIndex.get(index)?.sample(takenUtcUs, value);
     };
     const list = $("figures");
     list.replaceChildren(...this.figures.map((f) => f.root));
