@@ -14,13 +14,13 @@ const moment = (captured, presented, taken) => ({
 test("a frame with the newest sample before it is right", () => {
   const samples = [sample(1, 0, 20), sample(2, 100, 120)];
   const moments = [moment(99, 150, 0), moment(100, 160, 100), moment(133, 190, 100)];
-  assert.deepEqual(judgeFigures(moments, samples), { frames: 3, missed: 0, longest: 0, early: 0, wrong: 0 });
+  assert.deepEqual(judgeFigures(moments, samples), { frames: 3, missed: 0, longest: 0, early: 0, wrong: 0, late: {} });
 });
 
 test("a late sample is a miss, for as many frames as it was late", () => {
   const samples = [sample(1, 0, 20), sample(2, 100, 220)];
   const moments = [moment(110, 170, 0), moment(143, 203, 0), moment(176, 236, 100)];
-  assert.deepEqual(judgeFigures(moments, samples), { frames: 3, missed: 2, longest: 2, early: 0, wrong: 0 });
+  assert.deepEqual(judgeFigures(moments, samples), { frames: 3, missed: 2, longest: 2, early: 0, wrong: 0, late: { tick: 2 } });
 });
 
 test("a sample from the future, and one ignored, are bugs", () => {
@@ -37,6 +37,8 @@ test("tick zero is found from samples, through the wrap of 16 bits", () => {
   }
   assert.ok(samples.some((s) => s.value < 100) && samples.some((s) => s.value > 65_000));
   assert.ok(Math.abs(tickZero(samples) - zero) < 8000);
+  samples.push({ value: samples[0].value, takenUtcUs: samples[0].takenUtcUs + 130_000 });
+  assert.ok(Math.abs(tickZero(samples) - zero) < 8000, "one wrong sample must not decide");
 });
 
 test("a strip one tick off agrees, two are a miss, an unreadable one is neither", () => {

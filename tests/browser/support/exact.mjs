@@ -8,7 +8,7 @@ const TICKS = 65_536;
  * ever) that was taken at or before the frame's capture.
  *
  * Returns how many frames missed, and the longest run of frames over which
- * one tag stayed behind. `early` counts frames that showed a sample from
+ * one tag stayed behind; `late` counts per tag. `early` counts frames that showed a sample from
  * their future, `wrong` those that ignored one already there: both are bugs,
  * not lateness.
  */
@@ -20,7 +20,7 @@ export function judgeFigures(moments, samples) {
   }
   for (const list of byTag.values()) list.sort((a, b) => a.takenUtcUs - b.takenUtcUs);
   const runs = new Map();
-  const result = { frames: moments.length, missed: 0, longest: 0, early: 0, wrong: 0 };
+  const result = { frames: moments.length, missed: 0, longest: 0, early: 0, wrong: 0, late: {} };
   for (const moment of moments) {
     let behind = false;
     for (const [name, list] of byTag) {
@@ -32,6 +32,7 @@ export function judgeFigures(moments, samples) {
         continue;
       }
       behind = true;
+      result.late[name] = (result.late[name] ?? 0) + 1;
       const there = list.findLast((s) => s.takenUtcUs <= moment.capturedUtcUs && s.receivedAt <= moment.presentedAt);
       if (there && there.takenUtcUs > shown) result.wrong++;
       runs.set(name, (runs.get(name) ?? 0) + 1);
@@ -58,20 +59,28 @@ const apart = (a, b) => ((((a - b + TICKS / 2) % TICKS) + TICKS) % TICKS) - TICK
 /**
  * When tick zero began, microseconds of UTC, from the tick's own samples: a
  * value `v` read at `t` says that it began in (t - 40(v+1) ms, t - 40v ms].
- * The middle of what all samples allow.
+ * The middle of what most samples allow: one that was long on its way knows
+ * its own time badly, and must not decide.
  */
 export function tickZero(samples) {
   const first = samples[0];
   const base = first.takenUtcUs - first.value * TICK_US;
-  let [low, high] = [-Infinity, Infinity];
+  const ends = [];
   for (const { value, takenUtcUs } of samples) {
     const ticks = first.value + apart(value, first.value) + TICKS * Math.round(
       ((takenUtcUs - first.takenUtcUs) / TICK_US - apart(value, first.value)) / TICKS);
     const end = takenUtcUs - ticks * TICK_US - base;
-    high = Math.min(high, end);
-    low = Math.max(low, end - TICK_US);
+    ends.push([end - TICK_US, 1], [end, -1]);
   }
-  return base + (low + high) / 2;
+  ends.sort((x, y) => x[0] - y[0]);
+  let [agree, most, middle] = [0, 0, 0];
+  ends.forEach(([at, by], i) => {
+    agree += by;
+    if (agree <= most) return;
+    most = agree;
+    middle = (at + ends[i + 1][0]) / 2;
+  });
+  return base + middle;
 }
 
 /**

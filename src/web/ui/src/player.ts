@@ -222,7 +222,8 @@ export class Player {
 
   private tick(): void {
     const now = performance.now();
-    const count = totalFrames(this.video);
+    // Either count may stand still: Firefox does not count a live stream's frames.
+    const count = totalFrames(this.video) + this.frames;
     const arriving = count !== this.decoded;
     this.decoded = count;
     if (document.hidden) this.live.forgive(now);
