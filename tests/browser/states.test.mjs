@@ -138,7 +138,7 @@ test("figures stale: the picture is live, the figures are grey with their age", 
     });
     assert.match((await figure(page, "Speed")).note, /^stale · \d+(\.\d)? s ago$/);
     await until(page, { state: "live", figuresStale: true });
-    assert.equal(await page.$eval("#figures-stale", (e) => e.hidden), false);
+    await untilTrue(page, "the word for it", () => !document.getElementById("figures-stale").hidden);
     await checkEverywhere(page, "stale");
   }));
 

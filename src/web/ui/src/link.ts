@@ -36,7 +36,13 @@ export class Line {
   /** Sessions opened, for `stats()`. */
   joins = 0;
 
-  constructor(private feed: Feed, private mode: Mode, private readonly events: LinkEvents) {
+  /** `early`: a session made while the studio was still being asked for. */
+  constructor(
+    private feed: Feed,
+    private mode: Mode,
+    private readonly events: LinkEvents,
+    private early: Session | null = null,
+  ) {
     addEventListener("online", () => this.hurry());
     addEventListener("pagehide", () => this.drop());
     addEventListener("pageshow", (e) => e.persisted && this.restart());
@@ -94,19 +100,20 @@ export class Line {
       if (round === this.round) this.wait("unreachable", this.pause());
       return;
     }
-    const session = new Session({
-      track: (stream, receiver) => this.events.track(stream, receiver),
-      message: (text) => this.events.message(text),
-      connected: () => {
-        this.upSince = performance.now();
-        this.events.state("up", 0);
-      },
-      ended: () => this.again(),
-    });
+    const session = this.early ?? new Session();
+    this.early = null;
     this.session = session;
     this.joins++;
     try {
-      await session.open(this.feed.whep, this.mode);
+      await session.open(this.feed.whep, this.mode, {
+        track: (stream, receiver) => this.events.track(stream, receiver),
+        message: (text) => this.events.message(text),
+        connected: () => {
+          this.upSince = performance.now();
+          this.events.state("up", 0);
+        },
+        ended: () => this.again(),
+      });
     } catch (error) {
       if (round !== this.round || this.session !== session) return;
       session.close();

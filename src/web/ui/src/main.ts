@@ -9,6 +9,7 @@ import { Player, type Status } from "./player";
 import { pauseMs } from "./retry";
 import { Screen } from "./screen";
 import { named, pickLang, say, type Lang } from "./text";
+import { Session } from "./whep";
 import type { Feed, Mode, Studio } from "./wire";
 
 declare global {
@@ -27,6 +28,9 @@ let player: Player | null = null;
 let studio: Studio | null = null;
 let status: Status | null = null;
 let spoken = "";
+
+// Made while the studio is still on its way: its keys cost more than the way.
+const early = new Session();
 
 window.floorcast = api(() => player);
 
@@ -112,7 +116,7 @@ function start(described: Studio): void {
     views: (views, utcUs) => figures.show(views, utcUs, status?.mode === "fast", performance.now()),
     status: onStatus,
     studio: describe,
-  });
+  }, early);
   describe(described);
 }
 

@@ -10,6 +10,7 @@ import { Latency } from "./latency";
 import { Line } from "./link";
 import { Liveness } from "./liveness";
 import { judge, type Link, type Shown } from "./state";
+import type { Session } from "./whep";
 import { parseMessage, type Feed, type Health, type Message, type Mode, type Studio } from "./wire";
 
 export interface Status {
@@ -44,6 +45,9 @@ const SILENT_MS = 4000;
 /** A picture that stays away this long is fetched anew. */
 const GONE_MS = 6000;
 
+/** A hidden page without picture in picture keeps its session this long. */
+const ASLEEP_MS = 5 * 60_000;
+
 /** A public text tag of such a name is the line's own state. */
 const LINE_STATE = /(^|[._-])line[._-](state|mode)$/;
 
@@ -74,6 +78,8 @@ export class Player {
   private lastLiveMs = 0;
   private held = false;
   private ticks = 0;
+  private sleep = 0;
+  private asleep = false;
   private staleFigures = false;
   private lineState: string | null = null;
   private lineTag = -1;
@@ -85,6 +91,7 @@ export class Player {
     public feed: Feed,
     public mode: Mode,
     private readonly events: PlayerEvents,
+    early: Session | null = null,
   ) {
     this.join = this.joinOf(studio);
     this.line = new Line(feed, mode, {
@@ -92,11 +99,25 @@ export class Player {
       message: (text) => this.message(text),
       state: (link, retryAt) => this.linked(link, retryAt),
       studio: (fresh) => this.refresh(fresh),
-    });
+    }, early);
     watchFrames(video, () => this.receiver, (frame) => this.presented(frame));
     setInterval(() => this.tick(), TICK_MS);
-    document.addEventListener("visibilitychange", () => this.live.forgive(performance.now()));
+    document.addEventListener("visibilitychange", () => this.seen(!document.hidden));
     this.line.open();
+  }
+
+  /** A page that nobody sees lets its place go after a while, and takes it up at once. */
+  private seen(visible: boolean): void {
+    clearTimeout(this.sleep);
+    this.live.forgive(performance.now());
+    if (visible && this.asleep) this.line.open();
+    this.asleep = false;
+    if (visible) return;
+    this.sleep = window.setTimeout(() => {
+      if (document.pictureInPictureElement) return;
+      this.asleep = true;
+      this.line.drop();
+    }, ASLEEP_MS);
   }
 
   select(feed: Feed): void {
@@ -230,7 +251,7 @@ export class Player {
     else if (arriving && !this.held && this.lastFrameAt > now - 3000) {
       this.live.compared(now, this.change.look(this.video));
     }
-    if (this.link === "up" && !this.held) this.mend(now);
+    if (this.link === "up" && !this.held && !this.asleep) this.mend(now);
     if (now - this.lastFrameAt > 1000 && now - this.heardAt > 1000 && this.newest && !this.held) {
       this.withoutPicture(this.newest.utcUs + (now - this.heardAt) * 1000);
     }

@@ -3,7 +3,8 @@
 //
 // In: the feed's URL and the mode. Out: a track, messages, and one end.
 // The server has a public address and learns ours from its first packet, so
-// the offer leaves at once, without candidates.
+// the offer leaves at once, without candidates. It is made when the session
+// is, which may be before the feed's URL is known: keys take their time.
 
 import type { Mode } from "./wire";
 
@@ -30,35 +31,41 @@ export class Session {
   private readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   private readonly channel: RTCDataChannel;
   private readonly abort = new AbortController();
+  private readonly offer: Promise<void>;
+  private events: SessionEvents | null = null;
   private resource: string | null = null;
   private over = false;
   private timer = 0;
 
-  constructor(private readonly events: SessionEvents) {
+  constructor() {
     this.pc.addTransceiver("video", { direction: "recvonly" });
     this.channel = this.pc.createDataChannel("telemetry", { ordered: false, maxRetransmits: 0 });
     this.channel.onmessage = ({ data }) => {
-      if (!this.over && typeof data === "string") events.message(data);
+      if (!this.over && typeof data === "string") this.events?.message(data);
     };
     this.channel.onclose = () => this.end("channel closed");
     this.pc.ontrack = ({ track, streams, receiver }) => {
-      if (!this.over) events.track(streams[0] ?? new MediaStream([track]), receiver);
+      if (!this.over) this.events?.track(streams[0] ?? new MediaStream([track]), receiver);
     };
     this.pc.onconnectionstatechange = () => this.changed();
+    this.offer = this.pc.createOffer().then((offer) => this.pc.setLocalDescription(offer));
+    // Who opens the session hears of it; one that is never opened has no hearer.
+    this.offer.catch(() => undefined);
   }
 
   private changed(): void {
     clearTimeout(this.timer);
     const state = this.pc.connectionState;
-    if (state === "connected") this.events.connected();
+    if (state === "connected") this.events?.connected();
     else if (state === "failed" || state === "closed") this.end(state);
     else if (state === "disconnected") this.timer = window.setTimeout(() => this.end(state), DISCONNECTED_MS);
   }
 
   /** Opens the session; throws {@link Refused}, or what `fetch` throws. */
-  async open(whep: string, mode: Mode): Promise<void> {
+  async open(whep: string, mode: Mode, events: SessionEvents): Promise<void> {
+    this.events = events;
     this.timer = window.setTimeout(() => this.end("no connection"), OPEN_MS);
-    await this.pc.setLocalDescription(await this.pc.createOffer());
+    await this.offer;
     const answer = await fetch(`${whep}?mode=${mode}`, {
       method: "POST",
       headers: { "content-type": "application/sdp" },
@@ -95,7 +102,7 @@ export class Session {
   private end(why: string): void {
     if (this.over) return;
     this.close();
-    this.events.ended(why);
+    this.events?.ended(why);
   }
 
   /** Leaves, and tells the server so. */
