@@ -145,7 +145,7 @@ class Viewer:
             headers={"Content-Type": "application/sdp"},
         )
         try:
-            reply = await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+            reply = await asyncio.to_thread(urllib.request.urlopen, request, timeout=60)
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{self.url}: {error.code}: {error.read().decode()[:500]}") from error
         if reply.status != 201:
@@ -213,7 +213,7 @@ class Viewer:
         return hasattr(self, "session")
 
 
-async def fetch(url: str, within_s: float = 10) -> dict:
+async def fetch(url: str, within_s: float = 60) -> dict:
     """GET of a JSON document."""
     reply = await asyncio.to_thread(urllib.request.urlopen, url, timeout=within_s)
     return json.loads(reply.read())
