@@ -103,10 +103,13 @@ async def watch(url: str, tags: dict, publish):
             assert (picture.width, picture.height) == (640, 360), picture
         kinds = len({picture.sum for picture in viewer.pictures})
         assert kinds > SPAN_S, f"only {kinds} different pictures: it does not move"
-        # RTP time is capture time: the camera's own rhythm, whatever the network did.
+        # RTP time is capture time: it only goes forward, and as fast as our own clock does.
+        # How evenly is up to vivid, which loses frames where the processor is busy.
         steps = [b.rtp - a.rtp for a, b in zip(viewer.pictures, viewer.pictures[1:])]
-        usual = sorted(steps)[len(steps) // 2]
-        assert abs(usual - 90_000 // FPS) <= 900, f"frames are {usual / 90} ms apart"
+        assert min(steps) > 0, f"capture time went back: {steps}"
+        last, here = viewer.pictures[-1], viewer.pictures[0]
+        slip = (last.rtp - here.rtp) / 90_000 - (last.at - here.at)
+        assert abs(slip) < 1.5, f"capture time and ours differ by {slip} s over {SPAN_S} s"
 
         await viewer.until(
             "ten counts of the PLC", lambda v: len(good(v, tags["count"])) >= 10, 30
@@ -120,8 +123,8 @@ async def watch(url: str, tags: dict, publish):
         )
         publish("4.25")
         print(
-            f"{url}: {len(viewer.pictures)} pictures, {usual / 90:.1f} ms apart, "
-            f"{len(viewer.messages)} messages, counts {counts[0]} to {counts[-1]}"
+            f"{url}: {len(viewer.pictures)} pictures, usually {sorted(steps)[len(steps) // 2] / 90:.1f} "
+            f"ms apart, {len(viewer.messages)} messages, counts {counts[0]} to {counts[-1]}"
         )
 
 
