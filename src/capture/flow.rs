@@ -1,12 +1,9 @@
-//! One feed's frames on their way from source to ring: times, counts, order.
+//! One feed's frames from source to ring: times, counts, order.
 //!
-//! Comes in: every picture as it leaves the source, as it enters the encoder,
-//! and every access unit. Goes out: [`Frame`]s into the ring. Each picture is
-//! written down when it is seen and struck off when its access unit comes, so
-//! that what was lost in between is counted exactly. At most [`TRANSIT`]
-//! pictures are written down; beyond that the oldest counts as lost.
+//! Comes in: every picture as it leaves the source and as it enters the
+//! encoder, and every access unit. Goes out: [`Frame`]s into the ring, on the
+//! encoder's own thread. Holds no pictures; what [`Transit`] notes is bounded.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,57 +14,47 @@ use tokio::sync::Notify;
 
 use super::annexb::Head;
 use super::timing::{Edge, Fault, Stamps};
+use super::transit::Transit;
 use crate::clock;
 use crate::feed::ring::Ring;
 use crate::model::{Captured, Frame, Mono};
 
-/// Pictures between source and ring at most.
-const TRANSIT: usize = 64;
-
-/// A time that went through a microsecond clock (V4L2 encoders) is off by less than this.
-const ROUNDED: Duration = Duration::from_micros(1);
-
 /// One feed's frames on their way.
 pub struct Flow {
     ring: Arc<Ring>,
+    period: Duration,
     state: Mutex<State>,
     /// When a picture last came from the source; nanoseconds, zero for never.
     seen: AtomicU64,
     /// When an access unit last went into the ring; nanoseconds, zero for never.
     out: AtomicU64,
+    shed: AtomicU64,
+    implausible: AtomicU64,
     first: Notify,
     meters: Meters,
 }
 
 struct State {
     stamps: Stamps,
-    transit: VecDeque<Transit>,
+    transit: Transit,
     seq: u64,
     /// A key frame with parameter sets came.
     decodable: bool,
     after: Option<Mono>,
 }
 
-struct Transit {
-    captured: Captured,
-    /// Left the queue in front of the encoder.
-    admitted: bool,
-    /// Handed to the encoder.
-    entered: Option<Mono>,
-}
-
 struct Meters {
+    feed: Arc<str>,
     seen: Counter,
     frames: Counter,
     keys: Counter,
     bytes: Counter,
     shed: Counter,
     lost: Counter,
-    broken: Counter,
+    undecodable: Counter,
     encode: Histogram,
     to_ring: Histogram,
-    ours: Histogram,
-    feed: Arc<str>,
+    own: Histogram,
 }
 
 impl Meters {
@@ -76,18 +63,23 @@ impl Meters {
         let count = |name: &'static str| counter!(name, "feed" => label());
         let time = |name: &'static str| histogram!(name, "feed" => label());
         Self {
+            feed: feed.clone(),
             seen: count("floorcast_capture_pictures_total"),
             frames: count("floorcast_capture_frames_total"),
             keys: count("floorcast_capture_key_frames_total"),
             bytes: count("floorcast_capture_bytes_total"),
             shed: counter!("floorcast_capture_shed_total", "feed" => label(), "where" => "encoder"),
             lost: count("floorcast_capture_lost_total"),
-            broken: count("floorcast_capture_undecodable_total"),
+            undecodable: count("floorcast_capture_undecodable_total"),
             encode: time("floorcast_capture_encode_seconds"),
             to_ring: time("floorcast_capture_to_ring_seconds"),
-            ours: time("floorcast_capture_own_seconds"),
-            feed: feed.clone(),
+            own: time("floorcast_capture_own_seconds"),
         }
+    }
+
+    fn implausible(&self, fault: Fault) {
+        let labels = [("feed", self.feed.to_string()), ("fault", fault.name().to_owned())];
+        counter!("floorcast_capture_implausible_stamps_total", &labels).increment(1);
     }
 }
 
@@ -100,15 +92,18 @@ impl Flow {
             meters: Meters::new(&ring.id().0),
             state: Mutex::new(State {
                 stamps: Stamps::new(period, after),
-                transit: VecDeque::new(),
+                transit: Transit::default(),
                 seq: newest.map_or(0, |frame| frame.seq + 1),
                 decodable: false,
                 after,
             }),
             seen: AtomicU64::new(0),
             out: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            implausible: AtomicU64::new(0),
             first: Notify::new(),
             ring,
+            period,
         })
     }
 
@@ -118,69 +113,44 @@ impl Flow {
         self.meters.seen.increment(1);
         let mut state = self.state.lock().expect("flow lock");
         let (captured, fault) = state.stamps.judge(claim, edge, now);
-        state.transit.push_back(Transit { captured, admitted: false, entered: None });
-        if state.transit.len() > TRANSIT {
-            state.transit.pop_front();
-            self.meters.lost.increment(1);
-        }
+        let given_up = state.transit.seen(captured);
         drop(state);
+        self.meters.lost.increment(u64::from(given_up));
         if let Some(fault) = fault {
-            self.implausible(fault);
+            self.implausible.fetch_add(1, Ordering::Relaxed);
+            self.meters.implausible(fault);
         }
         captured
     }
 
-    fn implausible(&self, fault: Fault) {
-        counter!("floorcast_capture_implausible_stamps_total",
-            "feed" => self.meters.feed.to_string(), "fault" => fault.name())
-        .increment(1);
-    }
-
     /// The picture of this time left the queue: those before it were shed there.
     pub fn admitted(&self, at: Mono) {
-        let mut state = self.state.lock().expect("flow lock");
-        let before = state.transit.len();
-        state.transit.retain(|t| t.admitted || t.captured.at + ROUNDED >= at);
-        self.meters.shed.increment((before - state.transit.len()) as u64);
-        if let Some(t) = state.transit.iter_mut().find(|t| is(t, at)) {
-            t.admitted = true;
-        }
+        let shed = self.state.lock().expect("flow lock").transit.admitted(at) as u64;
+        self.shed.fetch_add(shed, Ordering::Relaxed);
+        self.meters.shed.increment(shed);
     }
 
     /// The picture of this time went into the encoder.
     pub fn entered(&self, at: Mono, now: Mono) {
-        let mut state = self.state.lock().expect("flow lock");
-        if let Some(t) = state.transit.iter_mut().find(|t| is(t, at)) {
-            t.entered = Some(now);
-        }
+        self.state.lock().expect("flow lock").transit.entered(at, now);
     }
 
-    /// An access unit came out: into the ring with it.
+    /// An access unit came out at `now`: into the ring with it.
     pub fn coded(&self, at: Mono, data: &[u8], now: Mono) {
         let head = Head::of(data);
-        let key = head.idr;
         let mut state = self.state.lock().expect("flow lock");
-        state.decodable |= key && head.sps && head.pps;
-        if !state.decodable || key && !(head.sps && head.pps) {
+        let (picture, lost) = state.transit.coded(at);
+        self.meters.lost.increment(lost as u64);
+        let starts = head.idr && head.sps && head.pps;
+        state.decodable |= starts;
+        if !state.decodable || head.idr && !starts {
             // Nobody could decode it: viewers join at key frames with parameter sets.
             drop(state);
-            self.meters.broken.increment(1);
+            self.meters.undecodable.increment(1);
             return;
         }
-        let mut found = None;
-        while let Some(t) = state.transit.front() {
-            if t.captured.at > at + ROUNDED {
-                break;
-            }
-            let t = state.transit.pop_front();
-            match t {
-                Some(t) if is(&t, at) => found = Some(t),
-                _ => self.meters.lost.increment(1),
-            }
-        }
-        let captured = found
-            .as_ref()
-            .map_or(Captured { at, error: Duration::from_secs(1) / 30 }, |t| t.captured);
+        let unknown = Captured { at, error: self.period };
+        let captured = picture.map_or(unknown, |picture| picture.captured);
         if state.after.is_some_and(|after| captured.at <= after) {
             drop(state);
             self.meters.lost.increment(1);
@@ -190,21 +160,26 @@ impl Flow {
         let seq = state.seq;
         state.seq += 1;
         drop(state);
+        // The one copy: the encoder's buffers are few and go back to it.
         let data = Bytes::copy_from_slice(&data[head.begin..]);
         self.meters.frames.increment(1);
-        self.meters.keys.increment(u64::from(key));
+        self.meters.keys.increment(u64::from(head.idr));
         self.meters.bytes.increment(data.len() as u64);
-        self.ring.push(Frame { seq, captured, encoded: now, key, data });
-        let done = clock::now();
-        if self.out.swap(done.0, Ordering::Relaxed) == 0 {
+        self.ring.push(Frame { seq, captured, encoded: now, key: head.idr, data });
+        self.done(captured.at, picture.and_then(|p| p.entered), now);
+    }
+
+    fn done(&self, captured: Mono, entered: Option<Mono>, coded: Mono) {
+        let now = clock::now();
+        if self.out.swap(now.0, Ordering::Relaxed) == 0 {
             self.first.notify_one();
         }
-        let whole = done.since(captured.at);
+        let whole = now.since(captured);
         self.meters.to_ring.record(whole);
-        if let Some(entered) = found.and_then(|t| t.entered) {
-            let encode = now.since(entered);
+        if let Some(entered) = entered {
+            let encode = coded.since(entered);
             self.meters.encode.record(encode);
-            self.meters.ours.record(whole.saturating_sub(encode));
+            self.meters.own.record(whole.saturating_sub(encode));
         }
     }
 
@@ -222,8 +197,71 @@ impl Flow {
     pub fn last_out(&self) -> Option<Mono> {
         Some(Mono(self.out.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
+
+    /// Pictures shed in front of the encoder so far.
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Stamps that were not believed so far.
+    pub fn implausible(&self) -> u64 {
+        self.implausible.load(Ordering::Relaxed)
+    }
 }
 
-fn is(t: &Transit, at: Mono) -> bool {
-    t.captured.at.since(at).max(at.since(t.captured.at)) <= ROUNDED
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = &[0, 0, 1, 9, 0x10, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 1, 0, 0, 1, 0x65, 1];
+    const DELTA: &[u8] = &[0, 0, 1, 9, 0x30, 0, 0, 1, 0x41, 1];
+
+    fn flow() -> (Arc<Ring>, Arc<Flow>) {
+        let ring = Ring::new("t".into());
+        (ring.clone(), Flow::new(ring, Duration::from_millis(40)))
+    }
+
+    /// One picture, through everything.
+    fn pass(flow: &Flow, data: &[u8]) -> Mono {
+        let now = clock::now();
+        let at = flow.seen(Some(now), Edge::Exact, now).at;
+        flow.admitted(at);
+        flow.entered(at, now);
+        flow.coded(at, data, now);
+        at
+    }
+
+    /// A feed begins with a picture that can be decoded.
+    #[test]
+    fn frames_before_the_first_key_frame_are_left_out() {
+        let (ring, flow) = flow();
+        pass(&flow, DELTA);
+        pass(&flow, &KEY[13..]); // IDR without parameter sets
+        assert!(ring.newest().is_none());
+        let at = pass(&flow, KEY);
+        let frame = ring.newest().unwrap();
+        assert_eq!((frame.seq, frame.key, frame.captured.at), (0, true, at));
+        assert_eq!(frame.data[..], KEY[5..]); // without the delimiter
+        pass(&flow, DELTA);
+        assert_eq!(ring.newest().map(|f| (f.seq, f.key)), Some((1, false)));
+    }
+
+    /// What comes out without having gone in still has a time, and an honest error.
+    #[test]
+    fn unknown_picture_is_marked_uncertain() {
+        let (ring, flow) = flow();
+        flow.coded(Mono(1_000_000), KEY, Mono(2_000_000));
+        let captured = ring.newest().unwrap().captured;
+        assert_eq!(captured, Captured { at: Mono(1_000_000), error: Duration::from_millis(40) });
+    }
+
+    /// An encoder that repeats or turns back time never disorders the ring.
+    #[test]
+    fn ring_times_only_rise() {
+        let (ring, flow) = flow();
+        flow.coded(Mono(2_000_000), KEY, Mono(3_000_000));
+        flow.coded(Mono(2_000_000), KEY, Mono(3_000_000));
+        flow.coded(Mono(1_000_000), DELTA, Mono(3_000_000));
+        assert_eq!(ring.newest().map(|f| f.seq), Some(0));
+    }
 }

@@ -1,13 +1,14 @@
 //! The near end of a pipeline: a V4L2 camera, or pushed pictures.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
 use metrics::counter;
 
 use super::controls;
@@ -50,6 +51,7 @@ pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)
     source.set_property("device", found.node.display().to_string());
     let exposure = Exposure::default();
     let claim = driver_claim(&source, found, &exposure, &camera.id.0);
+    more_buffers(&source)?;
     let decode = match asked.coding {
         Coding::Jpeg => {
             let decode = element("jpegdec")?;
@@ -62,31 +64,52 @@ pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)
     Ok((V4l2 { front, asked, exposure }, refused))
 }
 
+/// Pictures that may be on their way at once: the queue, the one being decoded
+/// or encoded, and one in hand.
+const ON_THE_WAY: u32 = 4;
+
+/// Gives the driver that many buffers more, so that it never runs dry while the
+/// encoder is slow: pictures are to be shed in the queue, where they are counted.
+fn more_buffers(source: &gst::Element) -> Result<()> {
+    let pad = source.static_pad("src").context("v4l2src has no src pad")?;
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        if let Some(query) = info.query_mut()
+            && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
+        {
+            allocation.add_allocation_pool(None::<&gst::BufferPool>, 0, ON_THE_WAY, 0);
+            // Rows may be padded: the elements behind all read the layout.
+            allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+            return gst::PadProbeReturn::Handled;
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
 /// The driver's own stamp where it can be had, else v4l2src's time.
 fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure, feed: &str) -> Claim {
     let (source, planes, exposure) = (source.downgrade(), found.planes, exposure.clone());
     let lost = counter!("floorcast_capture_driver_lost_total", "feed" => feed.to_owned());
-    let (descriptor, before) = (OnceLock::new(), AtomicI64::new(-1));
+    let mut descriptor = None;
+    let (mut last, mut unstamped) = (None, 0u32);
     Box::new(move |buffer| {
-        let sequence = buffer.offset();
-        if sequence != gst::ffi::GST_BUFFER_OFFSET_NONE {
-            let next = sequence as i64;
-            let last = before.swap(next, Ordering::Relaxed);
-            if last >= 0 && next > last + 1 {
-                lost.increment((next - last - 1) as u64);
+        let fd = *descriptor
+            .get_or_insert_with(|| source.upgrade().map_or(-1, |s| s.property("device-fd")));
+        let stamp = if fd < 0 { None } else { ioctl::newest_stamp(fd, planes, last) };
+        unstamped += 1; // this one
+        if let Some(stamp) = stamp {
+            if let Some(last) = last.replace(stamp.sequence) {
+                let passed = stamp.sequence.wrapping_sub(last);
+                lost.increment(u64::from(passed.saturating_sub(unstamped)));
             }
+            unstamped = 0;
         }
-        let fd = descriptor.get_or_init(|| source.upgrade().map(|s| s.property("device-fd")));
-        let stamp = match *fd {
-            Some(fd) if fd >= 0 => ioctl::stamp(fd, planes, sequence as u32),
-            _ => None,
-        };
         match stamp {
-            Some(ioctl::Stamp { at, edge: Edge::ExposureStart { .. } }) => {
+            Some(ioctl::Stamp { at, edge: Edge::ExposureStart { .. }, .. }) => {
                 let open = Some(exposure.load(Ordering::Relaxed)).filter(|ns| *ns > 0);
                 (Some(at), Edge::ExposureStart { exposure: open.map(Duration::from_nanos) })
             }
-            Some(ioctl::Stamp { at, edge }) => (Some(at), edge),
+            Some(ioctl::Stamp { at, edge, .. }) => (Some(at), edge),
             None => (buffer.pts().map(|t| Mono(t.nseconds())), Edge::FrameEnd),
         }
     })

@@ -18,6 +18,7 @@ pub mod probe;
 pub mod push;
 mod session;
 pub mod timing;
+mod transit;
 
 use std::sync::Arc;
 

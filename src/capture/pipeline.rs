@@ -5,7 +5,7 @@
 //! encoder falls behind, the oldest raw picture goes. Coded pictures are never
 //! dropped.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
 use gstreamer as gst;
@@ -29,7 +29,7 @@ pub(super) struct Pipeline {
 }
 
 /// A source's claim: when which instant of a picture was.
-pub(super) type Claim = Box<dyn Fn(&gst::BufferRef) -> (Option<Mono>, Edge) + Send + Sync>;
+pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> (Option<Mono>, Edge) + Send>;
 
 /// What comes in front of the encoder.
 pub(super) struct Front {
@@ -117,11 +117,11 @@ impl Drop for Pipeline {
 /// Every picture that leaves the source gets its judged capture time as PTS.
 fn stamp(source: &gst::Element, claim: Claim, flow: &Arc<Flow>) -> Result<()> {
     let pad = source.static_pad("src").context("the source has no src pad")?;
-    let flow = flow.clone();
+    let (flow, claim) = (flow.clone(), Mutex::new(claim));
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let now = clock::now();
         if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
-            let (at, edge) = claim(buffer);
+            let (at, edge) = claim.lock().expect("claim lock")(buffer);
             let captured = flow.seen(at, edge, now);
             // The source owns its picture alone here, so nothing is copied.
             let buffer = buffer.make_mut();
@@ -195,4 +195,76 @@ pub(super) fn in_words(error: &gst::message::Error) -> String {
     }
     let from = error.src().map_or_else(String::new, |s| format!("{}: ", s.name()));
     if tail.is_empty() { format!("{from}{cause}") } else { format!("{from}{cause} ({tail})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::encoder::ladder::{LADDER, candidates};
+    use super::super::encoder::{Wanted, make};
+    use super::*;
+    use crate::feed::ring::Ring;
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    /// Waits for `done`, at most 20 s.
+    fn until(what: &str, done: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s for {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// While the encoder is busy with one picture, two wait and the rest are
+    /// shed, the oldest first; every one is counted.
+    #[test]
+    fn busy_encoder_sheds_raw_pictures_and_counts_them() {
+        gst::init().unwrap();
+        let wanted = Wanted { width: 64, height: 64, fps: 30, bitrate_kbps: 100, gop_frames: 1000 };
+        let mut encoder = make(&candidates(LADDER, Some("x264enc"))[0], &wanted).unwrap();
+        let busy = element("identity").unwrap();
+        busy.set_property("signal-handoffs", true);
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        busy.connect("handoff", false, move |_| {
+            let _ = released.lock().unwrap().recv(); // until the test lets go of it
+            None
+        });
+        encoder.chain.insert(0, busy);
+        let caps = "video/x-raw,format=I420,width=64,height=64,framerate=30/1";
+        let app = gst_app::AppSrc::builder()
+            .is_live(true)
+            .format(gst::Format::Time)
+            .caps(&caps.parse().unwrap())
+            .build();
+        let front = Front {
+            source: app.clone().upcast(),
+            claim: Box::new(|b| (b.pts().map(|t| Mono(t.nseconds())), Edge::Exact)),
+            asked: filter(caps).unwrap(),
+            decode: None,
+        };
+        let ring = Ring::new("t".into());
+        let flow = Flow::new(ring.clone(), Duration::from_millis(33));
+        let pipeline = Pipeline::build(front, Some(encoder), &flow).unwrap();
+        pipeline.play().unwrap();
+        let push = |n: u8| {
+            let at = clock::now();
+            let mut buffer = gst::Buffer::from_slice(vec![n; 64 * 64 * 3 / 2]);
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(at.0));
+            app.push_buffer(buffer).unwrap();
+            until("the source", || flow.last_seen().is_some_and(|seen| seen >= at));
+            at
+        };
+        let mut last = push(0);
+        for n in 1..=10 {
+            last = push(n);
+        }
+        drop(release);
+        // The newest picture always wins, so the last one comes out.
+        until("the last picture", || ring.newest().is_some_and(|f| f.captured.at >= last));
+        let frames = ring.newest().unwrap().seq + 1;
+        assert_eq!(frames + flow.shed(), 11);
+        assert!(flow.shed() >= 7, "{} shed", flow.shed());
+        pipeline.stop();
+    }
 }

@@ -174,14 +174,21 @@ impl fmt::Display for CameraReport {
         if let Some(error) = &self.error {
             writeln!(f, "    {error}")?;
         }
-        for format in &self.formats {
-            let note = if format.usable { "" } else { " (not used)" };
-            writeln!(f, "    {:<4} {}{note}", format.fourcc, format.name)?;
-            if format.usable {
-                for size in &format.sizes {
-                    writeln!(f, "           {size}")?;
-                }
+        // Most cameras offer the same sizes in every format: once is enough.
+        let mut rest: Vec<_> = self.formats.iter().filter(|format| format.usable).collect();
+        while let Some(first) = rest.first().copied() {
+            let (same, others) = rest.into_iter().partition(|f| f.sizes == first.sizes);
+            let same: Vec<&FormatReport> = same;
+            let names: Vec<_> = same.iter().map(|format| &*format.fourcc).collect();
+            writeln!(f, "    {}", names.join(", "))?;
+            for size in &first.sizes {
+                writeln!(f, "        {size}")?;
             }
+            rest = others;
+        }
+        let unused: Vec<_> = self.formats.iter().filter(|format| !format.usable).collect();
+        if !unused.is_empty() {
+            writeln!(f, "    and {} formats that are not used", unused.len())?;
         }
         for control in &self.controls {
             let value = control.value.map_or_else(|| "-".into(), |value| value.to_string());
@@ -201,6 +208,37 @@ impl fmt::Display for CameraReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Formats with the same sizes share a line; those of no use are only counted.
+    #[test]
+    fn formats_with_the_same_sizes_share_a_line() {
+        let format = |fourcc: &str, usable, size: &str| FormatReport {
+            fourcc: fourcc.into(),
+            name: String::new(),
+            usable,
+            sizes: vec![size.into()],
+        };
+        let camera = CameraReport {
+            port: "usb-1".into(),
+            node: "/dev/video0".into(),
+            card: "Cam".into(),
+            driver: "uvcvideo".into(),
+            multi_planar: false,
+            formats: vec![
+                format("YUYV", true, "640x480"),
+                format("MJPG", true, "1280x720"),
+                format("NV12", true, "640x480"),
+                format("Y16", false, "640x480"),
+            ],
+            controls: Vec::new(),
+            error: None,
+        };
+        assert_eq!(
+            camera.to_string(),
+            "  port = \"usb-1\"\n    Cam (uvcvideo), now /dev/video0\n    YUYV, NV12\n        \
+             640x480\n    MJPG\n        1280x720\n    and 1 formats that are not used\n"
+        );
+    }
 
     /// Every rung is in the report with a figure or a reason, the software ones tried.
     #[test]

@@ -22,12 +22,12 @@ use tracing::{error, info, warn};
 
 use super::Source;
 use super::discovery::{self, Found, Roots};
-use super::encoder::{self, Wanted, choice};
+use super::encoder::{self, Encoder, Wanted, choice};
 use super::flow::Flow;
 use super::format::Coding;
 use super::front::{self, Exposure, V4l2};
 use super::ioctl::Node;
-use super::pipeline::{Pipeline, in_words};
+use super::pipeline::{Front, Pipeline, in_words};
 use super::push::{self, PushSource, RawPicture};
 use crate::clock;
 use crate::config::camera::Camera;
@@ -80,6 +80,15 @@ struct Session<'a> {
     stop: &'a CancellationToken,
 }
 
+/// A source and its encoder, ready to be played.
+struct Opened {
+    front: Front,
+    coding: Coding,
+    duty: Duty,
+    /// With its factory; none for cameras that encode.
+    encoder: Option<(Encoder, String)>,
+}
+
 /// What a session does besides waiting for trouble.
 enum Duty {
     Feed(PushSource, gst_app::AppSrc),
@@ -90,35 +99,13 @@ impl Session<'_> {
     async fn run(self, source: Source) -> Result<()> {
         let camera = self.camera;
         let flow = Flow::new(self.ring.clone(), camera.period());
-        let (front, coding, size, duty) = match source {
-            Source::Push(push) => {
-                let (front, app) = front::push(&push)?;
-                let size = (push.width, push.height, push.fps);
-                (front, Coding::Raw, size, Duty::Feed(push, app))
-            }
-            Source::V4l2 => {
-                let found = tokio::select! {
-                    found = self.find() => found,
-                    () = self.stop.cancelled() => return Ok(()),
-                };
-                let (asked_of, at) = (camera.clone(), found.clone());
-                let (v4l2, refused) =
-                    blocking("open the camera", move || front::v4l2(&asked_of, &at)).await??;
-                let V4l2 { front, asked, exposure } = v4l2;
-                info!(node = %found.node.display(), driver = found.identity.driver,
-                    format = asked.fourcc, caps = asked.caps, "camera found");
-                self.report(&refused);
-                let size = (camera.width, camera.height, camera.fps);
-                (front, asked.coding, size, Duty::Watch(found, exposure))
-            }
+        let opened = tokio::select! {
+            opened = self.open(source) => opened?,
+            () = self.stop.cancelled() => return Ok(()),
         };
-        let (encoder, factory) = if coding == Coding::H264 {
-            (None, None)
-        } else {
-            let (encoder, factory) = self.encoder(size).await?;
-            (Some(encoder), Some(factory))
-        };
-        let pipeline = Arc::new(Pipeline::build(front, encoder, &flow)?);
+        let Opened { front, coding, duty, encoder } = opened;
+        let factory = encoder.as_ref().map(|(_, factory)| factory.clone());
+        let pipeline = Arc::new(Pipeline::build(front, encoder.map(|(e, _)| e), &flow)?);
         let ended = self.play(&pipeline, &flow, duty, coding).await;
         if let Err(Trouble::Encoder(_)) = &ended
             && let Some(factory) = factory
@@ -128,6 +115,40 @@ impl Session<'_> {
         // The blocking thread holds its own reference: one that hangs is left behind.
         blocking("stop the pipeline", move || pipeline.stop()).await?;
         ended.map_err(Trouble::into_error)
+    }
+
+    async fn open(&self, source: Source) -> Result<Opened> {
+        let camera = self.camera;
+        match source {
+            Source::Push(push) => {
+                let encoder = self.encoder((push.width, push.height, push.fps)).await?;
+                let (front, app) = front::push(&push)?;
+                let duty = Duty::Feed(push, app);
+                Ok(Opened { front, coding: Coding::Raw, duty, encoder: Some(encoder) })
+            }
+            Source::V4l2 => {
+                // The trial runs while the camera is looked for.
+                let wanted = (camera.width, camera.height, camera.fps);
+                let (opened, encoder) = tokio::join!(self.open_v4l2(), self.encoder(wanted));
+                let (found, V4l2 { front, asked, exposure }) = opened?;
+                // A camera that encodes by itself needs none.
+                let encoder = if asked.coding == Coding::H264 { None } else { Some(encoder?) };
+                let duty = Duty::Watch(found, exposure);
+                Ok(Opened { front, coding: asked.coding, duty, encoder })
+            }
+        }
+    }
+
+    async fn open_v4l2(&self) -> Result<(Found, V4l2)> {
+        let found = self.find().await;
+        let (camera, at) = (self.camera.clone(), found.clone());
+        let (v4l2, refused) =
+            blocking("open the camera", move || front::v4l2(&camera, &at)).await??;
+        let (node, asked) = (found.node.display(), &v4l2.asked);
+        let driver = &found.identity.driver;
+        info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
+        self.report(&refused);
+        Ok((found, v4l2))
     }
 
     /// Waits for a camera at the port.
@@ -164,10 +185,7 @@ impl Session<'_> {
         .set(refused.len() as f64);
     }
 
-    async fn encoder(
-        &self,
-        (width, height, fps): (u32, u32, u32),
-    ) -> Result<(encoder::Encoder, String)> {
+    async fn encoder(&self, (width, height, fps): (u32, u32, u32)) -> Result<(Encoder, String)> {
         let Camera { bitrate_kbps, gop_frames, .. } = *self.camera;
         let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
         let name = self.camera.encoder.clone();
@@ -204,6 +222,7 @@ impl Session<'_> {
             trouble = self.deadline(flow) => Err(trouble),
             trouble = fails(&mut messages) => Err(trouble),
             error = attend(&duty) => Err(Trouble::Source(error)),
+            () = tell(flow) => Ok(()),
             () = self.keys(pipeline, found) => Ok(()),
         }
     }
@@ -293,6 +312,28 @@ async fn attend(duty: &Duty) -> anyhow::Error {
                     return pending().await;
                 }
             }
+        }
+    }
+}
+
+/// Tells of shed pictures and strange stamps: a line when they begin, one when they end.
+async fn tell(flow: &Flow) {
+    let mut tick = interval(Duration::from_secs(1));
+    let (mut shed, mut strange) = (flow.shed(), flow.implausible());
+    let (mut shedding, mut doubting) = (false, false);
+    loop {
+        tick.tick().await;
+        let pictures = flow.shed() - std::mem::replace(&mut shed, flow.shed());
+        match (pictures > 0, std::mem::replace(&mut shedding, pictures > 0)) {
+            (true, false) => warn!(pictures, "the encoder falls behind: pictures are shed"),
+            (false, true) => info!("the encoder keeps up again"),
+            _ => {}
+        }
+        let stamps = flow.implausible() - std::mem::replace(&mut strange, flow.implausible());
+        match (stamps > 0, std::mem::replace(&mut doubting, stamps > 0)) {
+            (true, false) => warn!(stamps, "implausible capture times: they are estimated"),
+            (false, true) => info!("capture times are plausible again"),
+            _ => {}
         }
     }
 }
