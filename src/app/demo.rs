@@ -1,6 +1,8 @@
 //! The demo line as the application sees it; without the feature `sim` there is none.
 
-use anyhow::{Context, Result, bail};
+#[cfg(feature = "sim")]
+use anyhow::Context;
+use anyhow::{Result, bail};
 
 use super::Stage;
 use crate::capture::Source;

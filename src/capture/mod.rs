@@ -54,6 +54,13 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<()> {
     let span = info_span!("camera", id = %camera.id, port = %camera.port);
-    gstreamer::init().context("start GStreamer")?;
+    // The first time on a machine this reads every plugin there is: seconds on a small
+    // box, in which the buses and the page must go on.
+    tokio::select! {
+        started = tokio::task::spawn_blocking(gstreamer::init) => {
+            started.context("start GStreamer")?.context("start GStreamer")?;
+        }
+        () = stop.cancelled() => return Ok(()),
+    }
     session::run(camera, source, ring, status, stop).instrument(span).await
 }
