@@ -141,3 +141,54 @@ fn bad(tag: TagId, why: &Arc<str>, trip: Trip) -> Sample {
     let quality = Quality::Bad;
     Sample { quality, reason: Some(why.clone()), ..good(tag, Value::None, trip) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn at(seconds: u64) -> Trip {
+        let requested = Mono(1_000_000_000_000) + Duration::from_secs(seconds);
+        Trip { requested, received: requested + Duration::from_millis(8) }
+    }
+
+    /// A counter with a rate: the count goes on through a roll-over, both are
+    /// scaled, and both are bad when the register is.
+    #[test]
+    fn a_counter_brings_its_rate() {
+        let config = config::load(
+            r#"
+            [[modbus]]
+            id = "b"
+            tcp = "plc"
+            [[modbus.unit]]
+            id = 1
+            [[modbus.unit.tag]]
+            name = "litres"
+            table = "input"
+            address = 5
+            scale = 0.5
+            counter = true
+            range = [0, 40000]
+            rate = { name = "litres-per-min", range = [0, 500] }
+            "#,
+        )
+        .unwrap_or_else(|problems| panic!("{problems}"));
+        let mut job = Job::new(0, config.buses[0].units[0].reads[0].clone());
+        let mut read = |n: u32, seconds| {
+            let data = (n as u16).to_be_bytes();
+            job.samples(0..1, &data, at(seconds), &config.tags)
+        };
+        // Two counts a second, over the end of the register.
+        let samples: Vec<_> = (0..=60u64).map(|i| read(65_500 + 2 * i as u32, i)).collect();
+        let last = samples.last().unwrap();
+        assert_eq!(last[0].value, Value::Real(32_810.0));
+        assert_eq!(last[1].value, Value::Real(60.0));
+        assert_eq!(last[1].taken, at(60).requested + Duration::from_millis(4));
+        // A tenth of the window must have been seen before there is a rate.
+        assert_eq!(samples.iter().filter(|s| s.len() == 1).count(), 6);
+        let bad = job.bad(0..1, &"timeout".into(), at(61));
+        assert_eq!(bad.iter().map(|s| s.tag).collect::<Vec<_>>(), [TagId(0), TagId(1)]);
+        assert!(bad.iter().all(|s| s.quality == Quality::Bad && s.value == Value::None));
+    }
+}
