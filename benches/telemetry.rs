@@ -179,7 +179,8 @@ fn poll(what: &str, seconds: u64, ports: &[&str]) -> anyhow::Result<()> {
         let text = buses(ports, units, tags, kind, period_ms);
         let config = config::load(&text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
         drop(text);
-        let reads = config.buses.iter().flat_map(|b| &b.units).map(|u| u.reads.len()).sum::<usize>();
+        let reads =
+            config.buses.iter().flat_map(|b| &b.units).map(|u| u.reads.len()).sum::<usize>();
         let board = Board::new(config.tags.clone());
         let mut batches = board.subscribe();
         let (status, stop) = (Status::new(), CancellationToken::new());

@@ -147,5 +147,6 @@ async fn pymodbus_killed_and_back() {
     rig.state("bus/peer", State::Connecting).await;
     let _peer = pymodbus(&port.to_string(), &cells);
     rig.good("c0").await;
+    rig.state("unit/peer/1", State::Live).await;
     rig.stop().await;
 }

@@ -77,6 +77,11 @@ impl Unit {
         self.ready_at = now + pause.max(self.pause);
     }
 
+    /// The way to it is gone: its next answer is news.
+    pub fn unreachable(&mut self) {
+        self.answered = false;
+    }
+
     /// It is to be left alone for a while.
     pub fn rest(&mut self, until: Mono) {
         self.ready_at = self.ready_at.max(until);

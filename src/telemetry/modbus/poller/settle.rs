@@ -102,6 +102,7 @@ impl Poller {
         let fault = Fault::Link(why.clone());
         for unit in 0..self.units.len() {
             self.meters[unit].fault(&fault);
+            self.units[unit].unreachable();
             self.status.set(&self.parts[unit], State::Connecting, why);
             self.unit_bad(unit, why, Trip { requested: now, received: now });
         }
