@@ -4,13 +4,6 @@ use floorcast::config;
 
 const TEXT: &str = include_str!("../configs/annotated-mqtt.toml");
 
-/// It loads.
-#[test]
-fn example_loads() {
-    let config = config::load(TEXT).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.brokers.len(), 2);
-}
-
 /// It explains every key that there is.
 #[test]
 fn every_key_is_explained() {

@@ -7,8 +7,8 @@
 //! keeps one session after the other open for a [`Reader`]: back-off with
 //! jitter, and every subscription confirmed before the link counts as live.
 //!
-//! When the reader is slow, the inbox ([`INBOX`] messages) fills, reading from
-//! the socket pauses, and the broker holds back or drops by its own rules.
+//! When the reader is slow, the inbox fills ([`INBOX`] messages or
+//! [`INBOX_BYTES`]), reading from the socket pauses, and the broker holds back or drops by its own rules.
 //!
 //! [`Connection`]: crate::config::mqtt::Connection
 
@@ -24,7 +24,7 @@ mod wire;
 use bytes::Bytes;
 
 pub use link::{Link, Reader};
-pub use session::{INBOX, Session};
+pub use session::{INBOX, INBOX_BYTES, Session};
 
 use crate::config::mqtt::Filter;
 use crate::model::Mono;

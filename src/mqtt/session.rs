@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,6 +21,10 @@ use crate::config::mqtt::Connection;
 
 /// Messages that wait for the reader; then reading from the socket pauses.
 pub const INBOX: usize = 1024;
+
+/// Bytes that wait for the reader, and as many again in the batch it has; a
+/// single message may be larger. Then reading from the socket pauses, too.
+pub const INBOX_BYTES: usize = 8 << 20;
 
 /// Each next answer to a SUBSCRIBE comes within this time.
 const SUBSCRIBE: Duration = Duration::from_secs(15);
@@ -34,7 +38,7 @@ const AT_ONCE: usize = 16;
 /// One live connection. Dropping it ends it without a word.
 pub struct Session {
     client: Client,
-    inbox: mpsc::Receiver<Message>,
+    inbox: mpsc::Receiver<(Message, OwnedSemaphorePermit)>,
     pump: AbortOnDropHandle<String>,
     round_trip: Arc<AtomicU64>,
 }
@@ -104,7 +108,17 @@ impl Session {
     /// Waits for messages and adds them to `into`, at most `most`; false when
     /// the connection has ended.
     pub async fn receive(&mut self, into: &mut Vec<Message>, most: usize) -> bool {
-        self.inbox.recv_many(into, most).await > 0
+        let Some((message, _)) = self.inbox.recv().await else { return false };
+        let mut bytes = message.payload.len();
+        into.push(message);
+        while into.len() < most
+            && bytes < INBOX_BYTES
+            && let Ok((message, _)) = self.inbox.try_recv()
+        {
+            bytes += message.payload.len();
+            into.push(message);
+        }
+        true
     }
 
     /// Waits for the end and says why, in a few words.
@@ -140,10 +154,11 @@ fn nanos(d: Duration) -> u64 {
 async fn pump(
     mut poller: Poller,
     period: Option<Duration>,
-    outbox: mpsc::Sender<Message>,
+    outbox: mpsc::Sender<(Message, OwnedSemaphorePermit)>,
     round_trip: Arc<AtomicU64>,
 ) -> String {
     let limit = period.map_or(Duration::MAX, |period| period * 2 + Duration::from_secs(2));
+    let room = Arc::new(Semaphore::new(INBOX_BYTES));
     let mut asked = None;
     loop {
         let event = match timeout(limit, poller.poll()).await {
@@ -156,9 +171,11 @@ async fn pump(
                 let received = clock::now();
                 // Both versions demand UTF-8; one that is not has no filter that names it.
                 let Ok(topic) = String::from_utf8(topic.into()) else { continue };
+                let size = (topic.len() + payload.len()).min(INBOX_BYTES) as u32;
                 let message = Message { topic, payload, retained, received };
+                let Ok(space) = room.clone().acquire_many_owned(size).await else { continue };
                 // Nobody reads any more: the session is closing.
-                let _ = outbox.send(message).await;
+                let _ = outbox.send((message, space)).await;
             }
             Event::Ping => asked = Some(clock::now()),
             Event::Pong => {

@@ -8,7 +8,7 @@ use rumqttc_v4::{
     TlsConfiguration, Transport,
 };
 
-use super::wire::{CONNECT, Event, INFLIGHT, REQUESTS, Ticket};
+use super::wire::{CONNECT, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
 use super::{Subscription, dial};
 
 /// The library's defaults that hurt are set: packet size (10 KiB) and connect
@@ -23,6 +23,7 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
         .set_clean_session(true)
         .set_max_packet_size(largest, largest)
         .set_inflight(INFLIGHT)
+        .set_read_batch_size(PACKETS)
         .set_request_channel_capacity(REQUESTS);
     match (&to.username, ticket.password) {
         (Some(user), Some(password)) => _ = options.set_credentials(user, password),

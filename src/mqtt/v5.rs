@@ -8,7 +8,7 @@ use rumqttc::{
     SubscribeReasonCode, TlsConfiguration, Transport,
 };
 
-use super::wire::{CONNECT, Event, INFLIGHT, REQUESTS, Ticket};
+use super::wire::{CONNECT, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
 use super::{Subscription, dial};
 
 /// The library's defaults that hurt are set: packet size (10 KiB), inflight
@@ -24,6 +24,7 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
         // Also what the broker is told: it keeps larger ones back.
         .set_max_packet_size(Some(to.message_max))
         .set_outgoing_inflight_upper_limit(INFLIGHT)
+        .set_read_batch_size(PACKETS)
         .set_request_channel_capacity(REQUESTS);
     if let Some(user) = &to.username {
         options.set_username(user);

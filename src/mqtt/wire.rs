@@ -17,6 +17,9 @@ pub const CONNECT: Duration = Duration::from_secs(15);
 /// Unacknowledged publications at once.
 pub const INFLIGHT: u16 = 100;
 
+/// Packets read at one go; each may be as large as the limit allows.
+pub const PACKETS: usize = 16;
+
 /// Requests waiting to be sent.
 pub const REQUESTS: usize = 64;
 

@@ -111,6 +111,28 @@ async fn flood_is_thinned_and_the_newest_wins() {
     }
 }
 
+/// A flood of large messages that nobody can use costs bounded memory.
+#[tokio::test]
+async fn large_flood_costs_bounded_memory() {
+    let broker = Mosquitto::with(|_, _| "allow_anonymous true\nmax_queued_messages 0\n".into());
+    let mut rig = Rig::live(&tags(broker.port, "")).await;
+    let before = resident();
+    let line = format!("{}\n", "x".repeat(500_000));
+    for _ in 0..3 {
+        broker.publish_lines("t/flood", &line.repeat(100));
+    }
+    broker.publish("t/after", "1", &[]);
+    while rig.next("last").await.value != text("after") {}
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 100 << 20, "{} MiB more than before", grown >> 20);
+}
+
+/// This process's memory in use, bytes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
 /// Thousands of stored messages arrive before the broker's answer to the
 /// subscription, more than the inbox holds.
 #[tokio::test]

@@ -26,7 +26,7 @@ impl<T> Gate<T> {
     }
 
     /// True if one may pass at `now`; then it counts as passed. Whatever
-    /// waited is older and is dropped: see [`Self::replaced`].
+    /// waits is older then: see [`Self::overtaken`].
     pub fn admits(&mut self, now: Mono) -> bool {
         if self.due() > now {
             return false;
@@ -35,14 +35,14 @@ impl<T> Gate<T> {
         true
     }
 
-    /// Lets `item` wait; true if another one had to give way.
-    pub fn hold(&mut self, item: T) -> bool {
-        self.waiting.replace(item).is_some()
+    /// Lets `item` wait; gives back what had to give way.
+    pub fn hold(&mut self, item: T) -> Option<T> {
+        self.waiting.replace(item)
     }
 
-    /// Takes what waits, true if something did: a newer one has passed.
-    pub fn replaced(&mut self) -> bool {
-        self.waiting.take().is_some()
+    /// Gives back what waited: a newer one has passed.
+    pub fn overtaken(&mut self) -> Option<T> {
+        self.waiting.take()
     }
 
     /// What waits, once it may pass.
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(gate.release(START + MS * 9), None);
         assert_eq!(gate.due(), START + MS * 10);
         assert_eq!(gate.release(START + MS * 10), Some(999));
-        assert!(!gate.replaced());
+        assert_eq!(gate.overtaken(), None);
     }
 
     /// Messages at or below the limit are never held up.

@@ -2,7 +2,8 @@
 //!
 //! Comes in: messages. Goes out: one batch of samples per batch of messages.
 //! When full: each tag takes `rate_max_hz`; of what comes faster the newest
-//! waits for its turn, the rest is counted.
+//! waits for its turn, the rest is counted. What waits has at most [`HELD`]
+//! bytes in all; beyond that the newest is not kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ use crate::mqtt::{Message, Reader, Refused};
 use crate::telemetry::counter::Counter;
 use crate::telemetry::plausible;
 
+/// Payload bytes that wait, over all tags of a broker.
+pub const HELD: usize = 8 << 20;
+
 /// All tags of one broker.
 pub struct Ingest {
     board: Arc<Board>,
@@ -33,6 +37,8 @@ pub struct Ingest {
     wild: Vec<(Filter, Vec<usize>)>,
     /// Tags with a message that waits.
     waiting: Vec<usize>,
+    /// Payload bytes of what waits.
+    held: usize,
     round_trip: Duration,
     say: Say,
     messages: metrics::Counter,
@@ -73,6 +79,7 @@ impl Ingest {
             exact,
             wild: wild.into_iter().collect(),
             waiting: Vec::new(),
+            held: 0,
             round_trip: Duration::ZERO,
             say: Say::new(&broker.id),
             messages: count("floorcast_mqtt_messages_total"),
@@ -95,30 +102,49 @@ impl Ingest {
             self.unmatched.increment(1);
         }
         let content = Content::new(&message.topic, &message.payload);
+        let mut copy = None;
         for i in tags {
-            let gate = &mut self.tags[i].gate;
-            if gate.admits(now) {
-                if gate.replaced() {
+            if self.tags[i].gate.admits(now) {
+                if let Some(older) = self.tags[i].gate.overtaken() {
                     self.waiting.retain(|w| *w != i);
-                    self.skipped.increment(1);
+                    self.skip(&older);
                 }
                 self.sample(i, message, &content, out);
             } else {
-                // Copied, so that it does not keep the connection's buffer alive.
-                let payload = Bytes::copy_from_slice(&message.payload);
-                if gate.hold(Message { payload, ..message.clone() }) {
-                    self.skipped.increment(1);
-                } else {
-                    self.waiting.push(i);
-                }
+                // Copied once, so that it does not keep the connection's buffer alive.
+                let copy = copy.get_or_insert_with(|| {
+                    let payload = Bytes::copy_from_slice(&message.payload);
+                    Message { payload, ..message.clone() }
+                });
+                self.hold(i, copy.clone());
             }
         }
+    }
+
+    /// Lets a message wait for its tag's turn, if there is room.
+    fn hold(&mut self, i: usize, message: Message) {
+        let size = message.payload.len();
+        if self.held + size > HELD {
+            return self.skipped.increment(1);
+        }
+        self.held += size;
+        match self.tags[i].gate.hold(message) {
+            Some(older) => self.skip(&older),
+            None => self.waiting.push(i),
+        }
+    }
+
+    /// A message that waited gave way to a newer one.
+    fn skip(&mut self, older: &Message) {
+        self.held -= older.payload.len();
+        self.skipped.increment(1);
     }
 
     fn release(&mut self, now: Mono, out: &mut Vec<Sample>) {
         for i in std::mem::take(&mut self.waiting) {
             match self.tags[i].gate.release(now) {
                 Some(message) => {
+                    self.held -= message.payload.len();
                     let content = Content::new(&message.topic, &message.payload);
                     self.sample(i, &message, &content, out);
                 }
@@ -163,7 +189,7 @@ impl Ingest {
                 let rate = rate.and_then(|id| tags.get(id.0 as usize)).zip(per_minute);
                 out.extend(rate.map(|(tag, x)| match plausible(tag, Value::Real(x)) {
                     Ok(value) => good(tag.id, value, when, message.received),
-                    Err(reason) => bad(tag.id, reason.into(), message.received),
+                    Err(reason) => bad(tag.id, reason.into(), when.taken, message.received),
                 }));
             }
             Err(reason) => {
@@ -171,8 +197,9 @@ impl Ingest {
                 if !std::mem::replace(&mut source.is_bad, true) {
                     self.say.bad(&tag.name, reason, message);
                 }
+                let taken = when::of_bad(arrival, source.tag.retained);
                 let ids = [Some(tag.id), rate].into_iter().flatten();
-                out.extend(ids.map(|id| bad(id, reason.into(), message.received)));
+                out.extend(ids.map(|id| bad(id, reason.into(), taken, message.received)));
             }
         }
     }
@@ -211,14 +238,14 @@ fn good(tag: TagId, value: Value, when: When, received: Mono) -> Sample {
     }
 }
 
-fn bad(tag: TagId, reason: Arc<str>, received: Mono) -> Sample {
+fn bad(tag: TagId, reason: Arc<str>, taken: Mono, received: Mono) -> Sample {
     Sample {
         tag,
         value: Value::None,
         quality: Quality::Bad,
         reason: Some(reason),
-        taken: received,
-        error: Duration::ZERO,
+        taken,
+        error: received.since(taken),
         requested: received,
         received,
     }
@@ -244,7 +271,7 @@ impl Reader for Ingest {
             let without = self.tags.iter_mut().filter(|s| subscription.filter.covers(&s.tag.topic));
             out.extend(without.map(|source| {
                 source.is_bad = true;
-                bad(source.tag.id, reason.clone(), now)
+                bad(source.tag.id, reason.clone(), now, now)
             }));
         }
         self.bad.increment(out.len() as u64);

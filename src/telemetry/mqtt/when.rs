@@ -44,10 +44,19 @@ pub fn by_arrival(arrival: Arrival, retained: Retained) -> Option<When> {
     }
 }
 
-/// Some time up to `at`: as early as can be said, and stale whatever
-/// `stale_after` is. A later sample of known time always replaces it.
+/// When a message that cannot be used was taken: on arrival. One that the
+/// broker had stored must not push out what has been seen since.
+pub fn of_bad(arrival: Arrival, retained: Retained) -> Mono {
+    let stored = arrival.retained && retained != Retained::Current;
+    if stored { unknown(arrival.at).taken } else { arrival.at }
+}
+
+/// Some time up to `at`: put shortly after boot, so that a sample of known time
+/// always wins, and in order of arrival, so that among these the last does.
+/// Stale whatever `stale_after` says.
 fn unknown(at: Mono) -> When {
-    When { taken: Mono(0), error: at.since(Mono(0)), stale: Some("age unknown") }
+    let taken = Mono(at.0 / 1_000_000);
+    When { taken, error: at.since(taken), stale: Some("age unknown") }
 }
 
 /// The time that the payload states, ± its resolution; or why it cannot be true.
@@ -221,8 +230,13 @@ mod tests {
         let retained = Arrival { retained: true, ..live() };
         let when = by_arrival(retained, Retained::Stale).unwrap();
         assert!(when.stale.is_some());
-        assert!(when.taken + when.error >= NOW);
+        assert_eq!(when.taken + when.error, NOW);
+        let next = by_arrival(Arrival { at: NOW + SEC, ..retained }, Retained::Stale).unwrap();
+        assert!(when.taken < next.taken && next.taken < Mono(0) + SEC);
         assert_eq!(by_arrival(retained, Retained::Ignore), None);
+        assert_eq!(of_bad(retained, Retained::Stale), when.taken);
+        assert_eq!(of_bad(retained, Retained::Current), NOW);
+        assert_eq!(of_bad(live(), Retained::Stale), NOW);
         assert_eq!(by_arrival(retained, Retained::Current).unwrap().taken, NOW);
         assert_eq!(by_arrival(live(), Retained::Ignore).unwrap().error, MS);
     }

@@ -86,7 +86,8 @@ export class Join {
       const old = this.views[i] as View | null;
       let view: View | null = null;
       if (sample) {
-        const stale = nowUtcUs - sample.takenUtcUs > (this.tags[i] as Tag).staleAfterMs * 1000;
+        const age = nowUtcUs - sample.takenUtcUs;
+        const stale = sample.stale || age > (this.tags[i] as Tag).staleAfterMs * 1000;
         const quality: Quality = !sample.good ? "bad" : stale ? "stale" : "good";
         const same = old && old.takenUtcUs === sample.takenUtcUs && old.quality === quality;
         view = same ? old : { value: sample.value, takenUtcUs: sample.takenUtcUs, quality, reason: sample.reason };

@@ -62,6 +62,8 @@ export interface WireSample {
   /** Microseconds of UTC. */
   takenUtcUs: number;
   good: boolean;
+  /** The source knows it to be old: a stored message without a time of its own. */
+  stale: boolean;
   reason: string;
 }
 
@@ -119,7 +121,7 @@ export function parseMessage(text: string): Message | null {
   const samples: WireSample[] = [];
   for (const row of list(o.tags)) {
     if (!Array.isArray(row) || typeof row[0] !== "number" || typeof row[2] !== "number") continue;
-    const good = row[4] === "good";
+    const good = row[4] === "good" || row[4] === "stale";
     const value = row[1] as unknown;
     const scalar = typeof value === "number" || typeof value === "string" || typeof value === "boolean";
     samples.push({
@@ -127,6 +129,7 @@ export function parseMessage(text: string): Message | null {
       value: good && scalar ? value : null,
       takenUtcUs: row[2],
       good: good && scalar,
+      stale: row[4] === "stale",
       reason: str(row[5]),
     });
   }

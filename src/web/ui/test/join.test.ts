@@ -10,7 +10,7 @@ const tag = (id: number, name: string, staleAfterMs = 2000): Tag => ({
 });
 
 const sample = (id: number, value: Value, ms: number, good = true): WireSample => ({
-  tag: id, value: good ? value : null, takenUtcUs: T0 + ms * 1000, good, reason: good ? "" : "timeout",
+  tag: id, value: good ? value : null, takenUtcUs: T0 + ms * 1000, good, stale: false, reason: good ? "" : "timeout",
 });
 
 /** The server's RTP time at `ms`, close before its wrap. */
@@ -44,6 +44,13 @@ test("before a tag's first sample nothing is shown, not a guess", () => {
   const join = new Join([tag(1, "speed")]);
   join.message(message(0, sample(1, 10, 50)), 0);
   assert.equal(join.frame(rtpAt(49), 0)?.views[0], null);
+});
+
+test("what the source calls old is stale from the start, with its value", () => {
+  const join = new Join([tag(1, "lot", 1e9)]);
+  join.message(message(0, { ...sample(1, "A-1", 0), stale: true }), 0);
+  const view = join.frame(rtpAt(40), 0)?.views[0];
+  assert.deepEqual([view?.value, view?.quality], ["A-1", "stale"]);
 });
 
 test("a frame before the first message has no moment", () => {

@@ -17,6 +17,7 @@ test("a message carries values as they were read", () => {
     [2, "18446744073709551615", 901, 50, "good", null],
     [3, true, 902, 50, "good", null],
     [4, 7, 903, 50, "bad", "timeout"],
+    [5, "A-1", 1, 900, "stale", "age unknown"],
   ];
   const parsed = parseMessage(message({ tags }));
   assert.deepEqual(parsed?.samples.map((s) => [s.tag, s.value, s.takenUtcUs, s.good, s.reason]), [
@@ -24,7 +25,9 @@ test("a message carries values as they were read", () => {
     [2, "18446744073709551615", 901, true, ""],
     [3, true, 902, true, ""],
     [4, null, 903, false, "timeout"],
+    [5, "A-1", 1, true, "age unknown"],
   ]);
+  assert.deepEqual(parsed?.samples.map((s) => s.stale), [false, false, false, false, true]);
   assert.equal(parsed?.mode, "fast");
 });
 
