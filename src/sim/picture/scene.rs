@@ -186,7 +186,7 @@ impl Scene {
             self.filled(view, b, canvas);
         }
         let tips = TIPS_UP + DIVE * line.filler.depth() as f32;
-        if matches!(line.filler, Filler::Filling(_)) {
+        if line.mode() != Mode::Stopped && matches!(line.filler, Filler::Filling(_)) {
             let group = line.bottles.iter().filter(|b| b.stage == Stage::Empty).take(NOZZLES);
             for b in group.filter(|b| b.level < b.target) {
                 let to = view.y(FOOT + bottle::surface(b.level as f32)).round() as i32;
