@@ -177,7 +177,7 @@ async fn stored_messages(version: &str) {
     let mut rig = Rig::live(&format!("{url}{ignore}{stale}{current}")).await;
     let sample = rig.any().await;
     assert_eq!(rig.name(&sample), "stale");
-    assert_eq!((sample.value, sample.quality), (text("A-1"), Quality::Stale));
+    assert_eq!((sample.value.clone(), sample.quality), (text("A-1"), Quality::Stale));
     assert_eq!(sample.reason.as_deref(), Some("age unknown"));
     assert!(sample.taken < Mono(1_000_000_000), "{sample:?}");
     assert_eq!(rig.value("current").await, text("A-1"));

@@ -193,8 +193,10 @@ mod tests {
     #[test]
     fn the_end_of_the_last_gop_stays_a_moment() {
         let (ring, mut track) = track();
-        (0..20).for_each(|seq| push(&ring, seq, seq % 10 == 0));
-        assert!(track.take_new());
+        for seq in 0..20 {
+            push(&ring, seq, seq % 10 == 0);
+            assert!(track.take_new());
+        }
         assert_eq!(track.replay_from(), Some(10));
         // 500 ms before frame 19 at 40 ms each: frames from 7 on.
         let kept: Vec<_> = (0..20).filter(|place| track.get(*place).is_some()).collect();
