@@ -1,4 +1,5 @@
-"""What the daemon costs: start to first frame, memory on air, CPU and memory per viewer.
+"""What the daemon costs: start to first frame, memory on air, CPU and memory per viewer of
+a feed that it encodes itself (benches/fanout.rs has the same without an encoder beside it).
 
     python3 benches/daemon.py [--viewers 50,200] [--seconds 20]
 
