@@ -127,7 +127,7 @@ fn measure(viewers: usize) -> anyhow::Result<bool> {
 
 fn film(ring: &Ring, stop: &CancellationToken) {
     let began = Instant::now();
-    let mut seq = 0;
+    let mut seq: u64 = 0;
     while !stop.is_cancelled() {
         let due = began + Duration::from_secs(1) * seq as u32 / FPS;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
