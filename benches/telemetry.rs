@@ -188,11 +188,16 @@ fn poll(what: &str, seconds: u64, ports: &[&str]) -> anyhow::Result<()> {
             let (board, status) = (board.clone(), status.clone());
             tokio::spawn(modbus::run(Arc::new(bus), board, status, stop.clone()));
         }
-        tokio::time::sleep(WARM_UP).await;
+        // The board's backlog is read meanwhile too: it is not the poller's memory.
+        let warm = tokio::time::Instant::now() + WARM_UP;
+        let mut all = 0;
+        while let Ok(batch) = tokio::time::timeout_at(warm, batches.recv()).await {
+            all += batch.context("the board")?.len() as u64;
+        }
         let (began, cpu) = (clock::now(), cpu_seconds()?);
         let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
         let mut times: Vec<Vec<u64>> = vec![Vec::new(); units * tags];
-        let (mut all, mut bad) = (0u64, 0u64);
+        let mut bad = 0u64;
         while let Ok(batch) = tokio::time::timeout_at(until, batches.recv()).await {
             for sample in batch.context("the board")?.iter() {
                 all += 1;

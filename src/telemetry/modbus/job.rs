@@ -27,7 +27,7 @@ pub struct Job {
     /// Its slot has begun and not ended.
     pub begun: bool,
     /// One per point; `None` where the point does not count.
-    counters: Vec<Option<Counter>>,
+    counters: Vec<Option<Box<Counter>>>,
 }
 
 /// When a request went and its reply came.
@@ -42,7 +42,11 @@ pub struct Trip {
 impl Job {
     /// A read that was never asked for.
     pub fn new(unit: usize, read: Read) -> Self {
-        let counters = read.points.iter().map(|p| p.count.as_ref().map(Counter::new)).collect();
+        let counters = read
+            .points
+            .iter()
+            .map(|p| p.count.as_ref().map(|c| Box::new(Counter::new(c))))
+            .collect();
         Self { unit, block: Block::new(&read), read, begun: false, counters }
     }
 
