@@ -17,7 +17,7 @@ use floorcast::clock::{self, WallClock};
 use floorcast::config::studio::{Site, Studio, Web};
 use floorcast::feed::board::Board;
 use floorcast::feed::ring::Ring;
-use floorcast::model::{Captured, Frame, Label};
+use floorcast::model::{Captured, Frame, Label, Mono};
 use floorcast::status::Status;
 use floorcast::web::whep::gate;
 use floorcast::web::{self, FeedInfo, Listeners, StudioInfo, Tuning};
@@ -126,17 +126,25 @@ fn measure(viewers: usize) -> anyhow::Result<bool> {
 }
 
 fn film(ring: &Ring, stop: &CancellationToken) {
+    // As if it had run for a while: the ring is full before memory is measured.
+    let past = 10 * GOP;
+    for seq in 0..past {
+        push(ring, seq, clock::now() - Duration::from_secs(1) * (past - seq) as u32 / FPS);
+    }
     let began = Instant::now();
-    let mut seq: u64 = 0;
+    let mut seq = past;
     while !stop.is_cancelled() {
-        let due = began + Duration::from_secs(1) * seq as u32 / FPS;
+        let due = began + Duration::from_secs(1) * (seq - past) as u32 / FPS;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let at = clock::now();
-        let captured = Captured { at, error: Duration::ZERO };
-        let (key, data) = (seq.is_multiple_of(GOP), access_unit(seq).into());
-        ring.push(Frame { seq, captured, encoded: at, key, data });
+        push(ring, seq, clock::now());
         seq += 1;
     }
+}
+
+fn push(ring: &Ring, seq: u64, at: Mono) {
+    let captured = Captured { at, error: Duration::ZERO };
+    let (key, data) = (seq.is_multiple_of(GOP), access_unit(seq).into());
+    ring.push(Frame { seq, captured, encoded: at, key, data });
 }
 
 fn studio(ring: &Arc<Ring>) -> StudioInfo {

@@ -20,11 +20,9 @@ use super::candidates;
 use super::offer::{Extension, H264, Offer, Section};
 
 /// Packets kept for retransmission, and for how long: more than any round
-/// trip at which a retransmission still comes in time.
-const RESEND: (usize, Duration) = (512, Duration::from_secs(1));
-/// Resent bytes may be this part of all; more means the way is too narrow,
-/// and resending makes it worse.
-const RESEND_SHARE: f32 = 0.5;
+/// trip at which a retransmission still comes in time. The packets themselves
+/// are shared; each viewer pays 400 bytes for one it may ask for again.
+const RESEND: (usize, Duration) = (256, Duration::from_millis(600));
 
 /// What every session shares: made once.
 #[derive(Clone)]
@@ -151,7 +149,8 @@ pub fn session(
     api.declare_media(mid, MediaKind::Video);
     let (ssrc, rtx) = (api.new_ssrc(), h264.rtx.map(|_| api.new_ssrc()));
     let stream = api.declare_stream_tx(ssrc, rtx, mid, None);
-    stream.set_rtx_cache(RESEND.0, RESEND.1, Some(RESEND_SHARE));
+    // No share of the whole as a limit: `Viewer::judge` knows better who asks for too much.
+    stream.set_rtx_cache(RESEND.0, RESEND.1, None);
     let text = Answer {
         offer,
         video,

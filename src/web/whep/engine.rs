@@ -100,6 +100,8 @@ pub struct Engine {
     outbox: Outbox,
     blocked: bool,
     exact_delay: Duration,
+    /// Viewers whose channel is open, as of the last sweep or opening.
+    listening: usize,
     swept: Instant,
     buffer: String,
 }
@@ -147,6 +149,7 @@ impl Engine {
             outbox: Outbox::default(),
             blocked: false,
             exact_delay: Duration::ZERO,
+            listening: 0,
             swept: now,
             buffer: String::new(),
         }
@@ -208,7 +211,7 @@ impl Engine {
     }
 
     fn listeners(&self) -> bool {
-        self.viewers.iter().flatten().any(|viewer| viewer.listens())
+        self.listening > 0
     }
 
     fn turn(&mut self) -> anyhow::Result<()> {
@@ -382,8 +385,7 @@ impl Engine {
         let track = &mut self.tracks[viewer.feed];
         let about =
             Surroundings { wall: &self.wall, exact_delay: self.exact_delay, line: self.line };
-        let more = viewer.pump(track, now, &about);
-        viewer.timeout(now, &mut self.outbox);
+        let more = viewer.pump(track, now, &about, &mut self.outbox);
         viewer.judge(track);
         if more {
             viewer.due = viewer.due.min(now + BURST_GAP);
@@ -440,6 +442,7 @@ impl Engine {
             self.tracks[viewer.feed].want_key(now);
         }
         if news.channel {
+            self.listening += 1;
             let opening = self.figures.opening(self.line.mono(now));
             let feed = viewer.feed;
             let head = self.head(feed);
@@ -492,6 +495,7 @@ impl Engine {
     /// Ends sessions of which nothing is heard.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
+        self.listening = self.viewers.iter().flatten().filter(|v| v.listens()).count();
         for at in 0..self.viewers.len() {
             let Some(viewer) = self.viewers[at].as_ref() else { continue };
             let never =

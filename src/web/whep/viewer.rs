@@ -24,6 +24,9 @@ use crate::model::Mono;
 
 /// Packets sent to one viewer at once; more would overrun its socket.
 pub const BURST: usize = 40;
+/// Of these, packets written before the session is drained: it keeps room for
+/// as many as it ever held at once.
+const SLICE: usize = 12;
 /// The rest of a burst follows after this.
 pub const BURST_GAP: Duration = Duration::from_millis(1);
 /// A viewer further behind than this skips to a newer key frame.
@@ -293,6 +296,11 @@ impl Viewer {
                 Output::Transmit(transmit) => {
                     let data: Vec<u8> = transmit.contents.into();
                     self.account(&data);
+                    if self.resent > RESENT_MOST {
+                        // It will be told to leave; what it asked for stays here.
+                        self.news.end.get_or_insert(End::Abuse);
+                        continue;
+                    }
                     let (to, from) = (transmit.destination, transmit.source.ip());
                     outbox.push(Datagram { to, from, data });
                 }
@@ -363,23 +371,47 @@ impl Viewer {
         track.replay_from().is_none()
     }
 
-    /// Writes what the track has for it, at most [`BURST`] packets; call
-    /// [`Self::timeout`] after it. True if there is more.
-    pub fn pump(&mut self, track: &Track, now: Instant, about: &Surroundings) -> bool {
+    /// Sends what the track has for it, at most [`BURST`] packets. True if
+    /// there is more. The session has had its turn either way.
+    pub fn pump(
+        &mut self,
+        track: &Track,
+        now: Instant,
+        about: &Surroundings,
+        outbox: &mut Outbox,
+    ) -> bool {
         self.fall_back_if_behind(track);
         let mut left = BURST;
         loop {
+            let written = self.write_slice(track, left.min(SLICE), now, about);
+            self.timeout(now, outbox);
+            left -= written;
+            if written < SLICE || left == 0 || self.news.end.is_some() {
+                break;
+            }
+        }
+        left == 0 && matches!(self.place, Place::At { frame, .. } if frame < track.end())
+    }
+
+    /// Writes at most `most` packets from its place on; how many.
+    fn write_slice(
+        &mut self,
+        track: &Track,
+        most: usize,
+        now: Instant,
+        about: &Surroundings,
+    ) -> usize {
+        let mut left = most;
+        while left > 0 {
             let (frame, packet) = match self.place {
                 Place::At { frame, packet } => (frame, packet),
                 Place::BeforeKey(from) => match track.newest_key(from) {
                     Some(frame) => (frame, 0),
-                    None => return false,
+                    None => break,
                 },
             };
-            let Some(packed) = track.get(frame) else {
-                self.place = Place::At { frame, packet };
-                return false;
-            };
+            self.place = Place::At { frame, packet };
+            let Some(packed) = track.get(frame) else { break };
             let until = packed.payloads.len().min(packet + left);
             self.write(packed, packet..until, now, about);
             left -= until - packet;
@@ -388,10 +420,8 @@ impl Viewer {
             } else {
                 Place::At { frame, packet: until }
             };
-            if left == 0 {
-                return matches!(self.place, Place::At { frame, .. } if frame < track.end());
-            }
         }
+        most - left
     }
 
     /// A place that is gone or too old becomes that of a newer key frame.
@@ -420,9 +450,7 @@ impl Viewer {
 
     /// Looks at the last second: a viewer that has too much sent again skips.
     pub fn judge(&mut self, track: &Track) {
-        if self.resent > RESENT_MOST {
-            self.news.end.get_or_insert(End::Abuse);
-        } else if self.resent > RESENT && self.resent * 2 > self.sent {
+        if self.resent > RESENT && self.resent * 2 > self.sent {
             self.resent = 0;
             if let Place::At { .. } = self.place {
                 self.skip(track.end(), "loss");
