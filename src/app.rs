@@ -67,20 +67,25 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 struct Stage {
     tasks: TaskTracker,
     stop: CancellationToken,
+    status: Status,
 }
 
 impl Stage {
-    fn new() -> Self {
-        Self { tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    fn new(status: &Status) -> Self {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Self { tasks, stop, status: status.clone() }
     }
 
-    /// Runs `body` under supervision as `name`.
+    /// Runs `body` under supervision as `name`; the watchdog sees if it gets stuck.
     fn spawn<F, Fut>(&self, name: String, body: F)
     where
         F: FnMut() -> Fut + Send + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
-        self.tasks.spawn(supervise(name, self.stop.clone(), Backoff::DEVICE, body));
+        let (stop, status) = (self.stop.clone(), self.status.clone());
+        self.tasks.spawn(async move {
+            status.alive(&name, supervise(name.clone(), stop, Backoff::DEVICE, body)).await;
+        });
     }
 
     /// Stops and waits; what has not ended by then is left behind, with a warning.
@@ -112,7 +117,7 @@ pub async fn run(
     let wall = Arc::new(WallClock::new());
     let status = Status::new();
     let board = Board::new(config.tags.clone());
-    let (viewers, sources, house) = (Stage::new(), Stage::new(), Stage::new());
+    let (viewers, sources, house) = (Stage::new(&status), Stage::new(&status), Stage::new(&status));
     house.tasks.spawn(observe::heartbeat(wall.clone(), status.clone(), house.stop.clone()));
     let until = house.stop.clone();
     house.tasks.spawn(async move {

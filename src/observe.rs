@@ -68,7 +68,7 @@ pub async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 }
 
 /// Once a second: the wall clock's line and the systemd watchdog, which is fed
-/// only while every registered loop comes round.
+/// only while every task gives signs of life.
 pub async fn heartbeat(wall: std::sync::Arc<WallClock>, status: Status, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -80,14 +80,14 @@ pub async fn heartbeat(wall: std::sync::Arc<WallClock>, status: Status, stop: Ca
         }
         wall.refit();
         let stuck = status.stuck(clock::now());
-        metrics::gauge!("floorcast_stuck_loops").set(stuck.len() as f64);
+        metrics::gauge!("floorcast_stuck_tasks").set(stuck.len() as f64);
         if stuck.is_empty() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }
         if stuck != reported {
             match stuck.is_empty() {
-                true => info!("every loop comes round again"),
-                false => error!(?stuck, "loops do not come round; the watchdog is not fed"),
+                true => info!("every task is alive again"),
+                false => error!(?stuck, "tasks give no sign of life; the watchdog is not fed"),
             }
             reported = stuck;
         }

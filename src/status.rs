@@ -54,20 +54,27 @@ pub struct Status {
 
 struct Pulse {
     name: String,
-    limit: Duration,
     last: AtomicU64,
 }
 
-/// A loop's sign of life; dropping it says that the loop ended in order.
-pub struct Beat {
+/// How often a task gives a sign of life.
+const BEAT: Duration = Duration::from_secs(1);
+/// A task without one for this long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// A task's sign of life; dropping it says that the task ended in order.
+struct Beat {
     pulse: Arc<Pulse>,
     all: Arc<Mutex<Vec<Arc<Pulse>>>>,
 }
 
 impl Beat {
-    /// The loop has come round.
-    pub fn touch(&self) {
-        self.pulse.last.store(clock::now().0, Ordering::Relaxed);
+    /// Resolves never.
+    async fn go_on(&self) {
+        loop {
+            self.pulse.last.store(clock::now().0, Ordering::Relaxed);
+            tokio::time::sleep(BEAT).await;
+        }
     }
 }
 
@@ -122,18 +129,22 @@ impl Status {
         self.changes.subscribe()
     }
 
-    /// Registers a loop that comes round at least every `limit`.
-    pub fn beat(&self, name: &str, limit: Duration) -> Beat {
-        let last = AtomicU64::new(clock::now().0);
-        let pulse = Arc::new(Pulse { name: name.into(), limit, last });
+    /// Runs `body` and, in the same task, gives signs of life: they cease when
+    /// the body blocks its thread, spins, or is not run at all.
+    pub async fn alive<T>(&self, name: &str, body: impl Future<Output = T>) -> T {
+        let pulse = Arc::new(Pulse { name: name.into(), last: AtomicU64::new(clock::now().0) });
         self.beats.lock().expect("beats lock").push(pulse.clone());
-        Beat { pulse, all: self.beats.clone() }
+        let beat = Beat { pulse, all: self.beats.clone() };
+        tokio::select! {
+            ended = body => ended,
+            () = beat.go_on() => unreachable!("signs of life do not end"),
+        }
     }
 
-    /// The loops that have not come round within their limit before `now`.
+    /// The tasks without a sign of life in the ten seconds before `now`.
     pub fn stuck(&self, now: Mono) -> Vec<String> {
         let beats = self.beats.lock().expect("beats lock");
-        let late = |p: &&Arc<Pulse>| now.since(Mono(p.last.load(Ordering::Relaxed))) > p.limit;
+        let late = |p: &&Arc<Pulse>| now.since(Mono(p.last.load(Ordering::Relaxed))) > STUCK;
         beats.iter().filter(late).map(|p| p.name.clone()).collect()
     }
 }
@@ -153,15 +164,38 @@ mod tests {
         assert_eq!(*status.changes().borrow(), 1);
     }
 
-    /// A loop is stuck past its limit, and forgotten once it ended in order.
-    #[test]
-    fn a_loop_is_stuck_past_its_limit() {
+    /// A task that blocks gives no sign of life; one that ended in order is forgotten.
+    #[tokio::test]
+    async fn a_task_that_blocks_is_stuck() {
         let status = Status::new();
-        let beat = status.beat("engine", Duration::from_secs(1));
-        let now = clock::now();
-        assert_eq!(status.stuck(now), [""; 0]);
-        assert_eq!(status.stuck(now + Duration::from_secs(2)), ["engine"]);
-        drop(beat);
-        assert_eq!(status.stuck(now + Duration::from_secs(2)), [""; 0]);
+        let (entered, wait) = std::sync::mpsc::channel::<()>();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let blocked = status.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.unwrap().block_on(blocked.alive("camera", async {
+                entered.send(()).unwrap();
+                released.recv().unwrap();
+            }));
+        });
+        wait.recv().unwrap();
+        let later = clock::now() + STUCK + BEAT;
+        assert_eq!(status.stuck(clock::now()), [""; 0]);
+        assert_eq!(status.stuck(later), ["camera"]);
+        release.send(()).unwrap();
+        thread.join().unwrap();
+        assert_eq!(status.stuck(later), [""; 0]);
+    }
+
+    /// A task that only waits is alive.
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_waits_is_alive() {
+        let status = Status::new();
+        let seen = status.alive("mqtt", async {
+            let before = status.beats.lock().unwrap()[0].last.load(Ordering::Relaxed);
+            tokio::time::sleep(BEAT * 2).await;
+            status.beats.lock().unwrap()[0].last.load(Ordering::Relaxed) > before
+        });
+        assert!(seen.await);
     }
 }

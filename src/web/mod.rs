@@ -162,8 +162,10 @@ fn spawn_engine(
             .context("whep: start the engine's runtime")?;
         runtime.block_on(async {
             let socket = whep::socket::Socket::new(udp)?;
+            let watched = status.clone();
             let parts = whep::engine::Parts { socket, feeds, board, wall, status, gate, patience };
-            whep::engine::Engine::new(parts).run(queue, stop).await
+            let engine = whep::engine::Engine::new(parts);
+            watched.alive("engine", engine.run(queue, stop)).await
         })
     };
     std::thread::Builder::new()
