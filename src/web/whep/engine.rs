@@ -242,6 +242,10 @@ impl Engine {
             Command::Open(open) => {
                 let Open { session, feed, mode, made } = *open;
                 let now = Instant::now();
+                // Fresh by the time it connects. Browsers learn from the first frames
+                // how RTP time runs against theirs: a long GOP all at once teaches them
+                // wrong, and for a minute they keep no playout delay.
+                self.tracks[feed].want_key(now);
                 let name = &*self.tracks[feed].id.0;
                 let viewer = Viewer::new(session.clone(), (feed, name), mode, made, now);
                 let at = self.free.pop().unwrap_or_else(|| {
@@ -385,11 +389,8 @@ impl Engine {
         let track = &mut self.tracks[viewer.feed];
         let about =
             Surroundings { wall: &self.wall, exact_delay: self.exact_delay, line: self.line };
-        let more = viewer.pump(track, now, &about, &mut self.outbox);
+        viewer.pump(track, now, &about, &mut self.outbox);
         viewer.judge(track);
-        if more {
-            viewer.due = viewer.due.min(now + BURST_GAP);
-        }
         self.after(at, now);
     }
 
@@ -405,7 +406,7 @@ impl Engine {
                 continue;
             }
             viewer.queued_for = None;
-            if viewer.due > now {
+            if viewer.due() > now {
                 self.queue(index, now);
                 continue;
             }
@@ -463,7 +464,7 @@ impl Engine {
     /// that one finds out and notes again.
     fn queue(&mut self, at: usize, now: Instant) {
         let Some(viewer) = self.viewers[at].as_mut() else { return };
-        let due = viewer.due.max(now + BURST_GAP);
+        let due = viewer.due().max(now + BURST_GAP);
         if viewer.queued_for.is_none_or(|queued| due < queued) {
             viewer.queued_for = Some(due);
             self.turns.push(Reverse((due, at)));

@@ -148,8 +148,9 @@ pub struct Viewer {
     pub mode: Mode,
     /// What the engine has to act on.
     pub news: News,
-    /// When it wants its next turn.
-    pub due: Instant,
+    wake: Instant,
+    /// When the rest of a burst goes on.
+    resume: Option<Instant>,
     /// The note of that in the engine's queue.
     pub queued_for: Option<Instant>,
     /// Its log span.
@@ -226,7 +227,8 @@ impl Viewer {
             heard: now,
             mode,
             news: News::default(),
-            due: now,
+            wake: now,
+            resume: None,
             queued_for: None,
             span,
             skips: 0,
@@ -307,7 +309,7 @@ impl Viewer {
                 Output::Event(event) => self.event(event),
                 Output::Timeout(at) => {
                     let pacer = matches!(self.rtc.last_timeout_reason(), Reason::Pacer(_));
-                    self.due = if pacer { now + PACER_REST } else { at };
+                    self.wake = if pacer { now + PACER_REST } else { at };
                     break;
                 }
             }
@@ -371,15 +373,14 @@ impl Viewer {
         track.replay_from().is_none()
     }
 
-    /// Sends what the track has for it, at most [`BURST`] packets. True if
-    /// there is more. The session has had its turn either way.
-    pub fn pump(
-        &mut self,
-        track: &Track,
-        now: Instant,
-        about: &Surroundings,
-        outbox: &mut Outbox,
-    ) -> bool {
+    /// When it wants its next turn.
+    pub fn due(&self) -> Instant {
+        self.resume.map_or(self.wake, |at| at.min(self.wake))
+    }
+
+    /// Sends what the track has for it, at most [`BURST`] packets; the rest at
+    /// [`Self::due`]. The session has had its turn either way.
+    pub fn pump(&mut self, track: &Track, now: Instant, about: &Surroundings, outbox: &mut Outbox) {
         self.fall_back_if_behind(track);
         let mut left = BURST;
         loop {
@@ -390,7 +391,9 @@ impl Viewer {
                 break;
             }
         }
-        left == 0 && matches!(self.place, Place::At { frame, .. } if frame < track.end())
+        let more =
+            left == 0 && matches!(self.place, Place::At { frame, .. } if frame < track.end());
+        self.resume = more.then(|| now + BURST_GAP);
     }
 
     /// Writes at most `most` packets from its place on; how many.
