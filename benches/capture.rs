@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use floorcast::capture::{self, Pixels, RawPicture, Source};
+use floorcast::capture::{self, Look, Pixels, RawPicture, Source};
 use floorcast::clock;
 use floorcast::config::Problems;
 use floorcast::config::camera::CameraFile;
 use floorcast::feed::ring::Ring;
+use floorcast::model::Label;
 use floorcast::status::Status;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,11 @@ fn row(name: &str, mut values: Vec<f64>) {
     );
 }
 
+fn look() -> Look {
+    let (brand, wall) = (Label::default(), Arc::new(clock::WallClock::new()));
+    Look { brand, accent: "#d98a1f".into(), wall }
+}
+
 async fn measure(recorder: &Recorder, width: u32, height: u32, seconds: u64) -> anyhow::Result<()> {
     let mut problems = Problems::default();
     let text = format!(
@@ -94,6 +100,7 @@ async fn measure(recorder: &Recorder, width: u32, height: u32, seconds: u64) -> 
     let run = tokio::spawn(capture::run(
         camera,
         Source::Push(push),
+        look(),
         ring.clone(),
         Status::new(),
         stop.clone(),

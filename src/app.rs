@@ -23,8 +23,10 @@ use crate::config::Config;
 use crate::config::camera::Camera;
 use crate::config::modbus::Bus;
 use crate::config::mqtt::Broker;
+use crate::config::studio::Studio;
 use crate::feed::board::Board;
 use crate::feed::ring::Ring;
+use crate::model::Label;
 use crate::status::Status;
 use crate::task::{Backoff, supervise};
 use crate::web::{FeedInfo, Listeners, StudioInfo};
@@ -126,7 +128,12 @@ pub async fn run(
         }
     });
 
-    let floor = Floor { board, wall, status, sources };
+    let look = capture::Look {
+        brand: brand(&config.studio),
+        accent: config.studio.accent.clone(),
+        wall: wall.clone(),
+    };
+    let floor = Floor { board, wall, status, look, sources };
     let demo = DemoLine::start(demo, &config, &floor.wall, &floor.sources).await?;
     floor.read_telemetry(config.buses, config.brokers);
     let feeds = floor.start_cameras(config.cameras, &demo)?;
@@ -164,6 +171,8 @@ struct Floor {
     board: Arc<Board>,
     wall: Arc<WallClock>,
     status: Status,
+    /// Of every slate.
+    look: capture::Look,
     sources: Stage,
 }
 
@@ -200,10 +209,10 @@ impl Floor {
                 ring: ring.clone(),
                 profile: Arc::default(),
             });
-            let (_, status, stop) = self.shared();
+            let (look, (_, status, stop)) = (self.look.clone(), self.shared());
             self.sources.spawn(format!("camera {}", camera.id), move || {
                 let (camera, source, ring) = (camera.clone(), source.clone(), ring.clone());
-                capture::run(camera, source, ring, status.clone(), stop.clone())
+                capture::run(camera, source, look.clone(), ring, status.clone(), stop.clone())
             });
         }
         Ok(feeds.into())
@@ -211,6 +220,15 @@ impl Floor {
 
     fn shared(&self) -> (Arc<Board>, Status, CancellationToken) {
         (self.board.clone(), self.status.clone(), self.sources.stop.clone())
+    }
+}
+
+/// What a slate calls the house; the line's name where it has none.
+fn brand(studio: &Studio) -> Label {
+    let own = |brand: &str, name: &str| (if brand.is_empty() { name } else { brand }).to_owned();
+    Label {
+        zh: own(&studio.brand.zh, &studio.name.zh),
+        en: own(&studio.brand.en, &studio.name.en),
     }
 }
 

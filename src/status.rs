@@ -26,6 +26,8 @@ pub enum State {
     Live,
     /// The device is there, but nothing useful comes from it.
     NoSignal,
+    /// Works, but what comes from it may not be worth showing.
+    Suspect,
     /// Switched off on purpose.
     Paused,
 }
@@ -37,7 +39,9 @@ pub struct Health {
     pub state: State,
     /// Since when.
     pub since: Mono,
-    /// Why, in a few words; empty when live.
+    /// Why, for programs and for the page's own words; empty where there is none.
+    pub code: &'static str,
+    /// Why, in a few words for technicians; empty when live.
     pub reason: Arc<str>,
 }
 
@@ -98,17 +102,22 @@ impl Status {
 
     /// Sets a part's state; logged and announced only if it differs.
     pub fn set(&self, part: &str, state: State, reason: &str) {
+        self.set_coded(part, state, "", reason);
+    }
+
+    /// The same with a reason for programs.
+    pub fn set_coded(&self, part: &str, state: State, code: &'static str, reason: &str) {
         let mut parts = self.parts.lock().expect("status lock");
         if let Some(old) = parts.get(part)
-            && old.state == state
+            && (old.state, old.code) == (state, code)
             && &*old.reason == reason
         {
             return;
         }
-        info!(part, ?state, reason, "state changed");
+        info!(part, ?state, code, reason, "state changed");
         metrics::gauge!("floorcast_part_live", "part" => part.to_owned())
             .set(if state == State::Live { 1.0 } else { 0.0 });
-        let health = Health { state, since: clock::now(), reason: reason.into() };
+        let health = Health { state, since: clock::now(), code, reason: reason.into() };
         parts.insert(part.into(), health);
         drop(parts);
         self.changes.send_modify(|n| *n += 1);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use floorcast::capture::{self, Pictures, Pixels, RawPicture, Source};
-use floorcast::clock;
+use floorcast::capture::{self, Look, Pictures, Pixels, RawPicture, Source};
+use floorcast::clock::{self, WallClock};
 use floorcast::config::Problems;
 use floorcast::config::camera::{Camera, CameraFile};
 use floorcast::feed::ring::Ring;
-use floorcast::model::{Frame, Mono};
+use floorcast::model::{Frame, Label, Mono};
 use floorcast::status::{State, Status};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -37,6 +37,11 @@ fn camera(toml: &str) -> Camera {
     camera
 }
 
+fn look() -> Look {
+    let brand = Label { zh: "样板灌装厂".into(), en: "Model Filling".into() };
+    Look { brand, accent: "#d98a1f".into(), wall: Arc::new(WallClock::new()) }
+}
+
 fn start(camera: Camera) -> Line {
     let (pictures, push) =
         capture::push::channel("t", Pixels::I420, camera.width, camera.height, camera.fps);
@@ -44,6 +49,7 @@ fn start(camera: Camera) -> Line {
     let run = tokio::spawn(capture::run(
         camera,
         Source::Push(push),
+        look(),
         ring.clone(),
         status.clone(),
         stop.clone(),
@@ -139,17 +145,32 @@ async fn wanted_key_frame_comes_within_the_gop() {
     line.end().await;
 }
 
-/// A source that falls silent ends the session with the reason in the status.
+/// A source that falls silent is off the air, with the reason; the slate goes
+/// on in its place, through the same encoder, and so does the source when it
+/// is back: numbers and times rise, parameter sets stay, each turn is a key frame.
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_source_is_no_signal_with_its_reason() {
-    let line = start(camera("frame_deadline_ms = 150"));
-    let first = line.push(0);
-    line.frame(first).await;
-    let health =
-        until("no signal", || line.status.get("feed/t").filter(|h| h.state == State::NoSignal))
-            .await;
+async fn the_slate_takes_the_place_of_a_silent_source() {
+    let line = start(camera("frame_deadline_ms = 150\ngop_frames = 1000"));
+    let first = line.frame(line.push(0)).await;
+    until("live", || line.status.get("feed/t").filter(|h| h.state == State::Live)).await;
+    let silent = || line.status.get("feed/t").filter(|h| h.state == State::NoSignal);
+    let health = until("no signal", silent).await;
+    assert_eq!(health.code, "no_signal");
     assert!(health.reason.starts_with("no frame for 0."), "{}", health.reason);
-    assert!(line.run.await.unwrap().is_err());
+    let newest = || line.ring.newest().expect("a frame");
+    let slate = until("the slate", || Some(newest()).filter(|f| f.seq > first.seq)).await;
+    let later = until("more of it", || Some(newest()).filter(|f| f.seq > slate.seq + 3)).await;
+    assert!(later.captured.at > slate.captured.at);
+    let back = line.frame(line.push(1)).await;
+    assert!(back.seq > later.seq && back.captured.at > later.captured.at);
+    until("live again", || line.status.get("feed/t").filter(|h| h.state == State::Live)).await;
+    let mut reader = line.ring.reader();
+    let sets = |data: &[u8]| data[..data.windows(4).position(|w| w == [0, 0, 1, 0x65]).unwrap()].to_vec();
+    // The newest key frame is that of the turn back.
+    let key = until("a key frame", || reader.try_next()).await.frame;
+    assert!(key.key && key.seq > later.seq, "{} after {}", key.seq, later.seq);
+    assert_eq!(sets(&key.data), sets(&first.data), "the stream's parameters stay");
+    line.end().await;
 }
 
 /// The next session goes on where the ring ended: numbers and times keep rising.
@@ -163,7 +184,7 @@ async fn restarted_session_continues_the_feed() {
     for _ in 0..2 {
         let stop = CancellationToken::new();
         let source = Source::Push(push.clone());
-        let run = capture::run(camera.clone(), source, ring.clone(), Status::new(), stop.clone());
+        let run = capture::run(camera.clone(), source, look(), ring.clone(), Status::new(), stop.clone());
         let line = Line {
             pictures: pictures.clone(),
             ring: ring.clone(),

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
-use tokio::sync::Notify;
 
 use super::annexb::Head;
 use super::timing::{Edge, Fault, Stamps};
@@ -24,13 +23,13 @@ pub struct Flow {
     ring: Arc<Ring>,
     period: Duration,
     state: Mutex<State>,
-    /// When a picture last came from the source; nanoseconds, zero for never.
+    fps: u32,
+    /// When a picture last came from the camera; nanoseconds, zero for never.
     seen: AtomicU64,
-    /// When an access unit last went into the ring; nanoseconds, zero for never.
+    /// When a frame of the camera last went into the ring; nanoseconds, zero for never.
     out: AtomicU64,
     shed: AtomicU64,
     implausible: AtomicU64,
-    first: Notify,
     meters: Meters,
 }
 
@@ -51,6 +50,7 @@ struct Meters {
     bytes: Counter,
     shed: Counter,
     lost: Counter,
+    damaged: Counter,
     undecodable: Counter,
     encode: Histogram,
     to_ring: Histogram,
@@ -70,6 +70,7 @@ impl Meters {
             bytes: count("floorcast_capture_bytes_total"),
             shed: counter!("floorcast_capture_shed_total", "feed" => label(), "where" => "encoder"),
             lost: count("floorcast_capture_lost_total"),
+            damaged: count("floorcast_capture_damaged_total"),
             undecodable: count("floorcast_capture_undecodable_total"),
             encode: time("floorcast_capture_encode_seconds"),
             to_ring: time("floorcast_capture_to_ring_seconds"),
@@ -84,8 +85,9 @@ impl Meters {
 }
 
 impl Flow {
-    /// A flow into `ring`, going on after its newest frame.
-    pub fn new(ring: Arc<Ring>, period: Duration) -> Arc<Self> {
+    /// A flow into `ring` at `fps` pictures a second, going on after its newest frame.
+    pub fn new(ring: Arc<Ring>, fps: u32) -> Arc<Self> {
+        let period = Duration::from_secs(1) / fps.max(1);
         let newest = ring.newest();
         let after = newest.as_ref().map(|frame| frame.captured.at);
         Arc::new(Self {
@@ -101,19 +103,44 @@ impl Flow {
             out: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             implausible: AtomicU64::new(0),
-            first: Notify::new(),
             ring,
             period,
+            fps,
         })
     }
 
-    /// A picture left the source: its capture time, to be carried to the ring.
+    /// Pictures per second, nominal.
+    pub fn fps(&self) -> u32 {
+        self.fps
+    }
+
+    /// A camera was opened: its stamps have nothing to do with those before.
+    pub fn begin(&self) {
+        self.state.lock().expect("flow lock").stamps.begin();
+    }
+
+    /// The driver marked a picture as damaged; it goes no further.
+    pub fn damaged(&self) {
+        self.meters.damaged.increment(1);
+    }
+
+    /// A picture was drawn for the slate: its time.
+    pub fn drawn(&self, now: Mono) -> Mono {
+        let mut state = self.state.lock().expect("flow lock");
+        let captured = state.stamps.drawn(now);
+        let given_up = state.transit.seen(captured, true);
+        drop(state);
+        self.meters.lost.increment(u64::from(given_up));
+        captured.at
+    }
+
+    /// A picture left the camera: its capture time, to be carried to the ring.
     pub fn seen(&self, claim: Option<Mono>, edge: Edge, now: Mono) -> Captured {
         self.seen.store(now.0, Ordering::Relaxed);
         self.meters.seen.increment(1);
         let mut state = self.state.lock().expect("flow lock");
         let (captured, fault) = state.stamps.judge(claim, edge, now);
-        let given_up = state.transit.seen(captured);
+        let given_up = state.transit.seen(captured, false);
         drop(state);
         self.meters.lost.increment(u64::from(given_up));
         if let Some(fault) = fault {
@@ -133,6 +160,17 @@ impl Flow {
     /// The picture of this time went into the encoder.
     pub fn entered(&self, at: Mono, now: Mono) {
         self.state.lock().expect("flow lock").transit.entered(at, now);
+    }
+
+    /// When the oldest picture went into the encoder that has not come out.
+    pub fn encoding_since(&self) -> Option<Mono> {
+        self.state.lock().expect("flow lock").transit.encoding_since()
+    }
+
+    /// The encoder was given up, with what was in it.
+    pub fn encoder_gone(&self) {
+        let lost = self.state.lock().expect("flow lock").transit.encoder_gone();
+        self.meters.lost.increment(lost as u64);
     }
 
     /// An access unit came out at `now`: into the ring with it.
@@ -166,14 +204,14 @@ impl Flow {
         self.meters.keys.increment(u64::from(head.idr));
         self.meters.bytes.increment(data.len() as u64);
         self.ring.push(Frame { seq, captured, encoded: now, key: head.idr, data });
-        self.done(captured.at, picture.and_then(|p| p.entered), now);
+        if picture.is_none_or(|p| !p.slate) {
+            self.done(captured.at, picture.and_then(|p| p.entered), now);
+        }
     }
 
     fn done(&self, captured: Mono, entered: Option<Mono>, coded: Mono) {
         let now = clock::now();
-        if self.out.swap(now.0, Ordering::Relaxed) == 0 {
-            self.first.notify_one();
-        }
+        self.out.store(now.0, Ordering::Relaxed);
         let whole = now.since(captured);
         self.meters.to_ring.record(whole);
         if let Some(entered) = entered {
@@ -183,17 +221,12 @@ impl Flow {
         }
     }
 
-    /// Resolves when the first frame is in the ring.
-    pub async fn first(&self) {
-        self.first.notified().await;
-    }
-
-    /// When a picture last came from the source.
+    /// When a picture last came from the camera.
     pub fn last_seen(&self) -> Option<Mono> {
         Some(Mono(self.seen.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
 
-    /// When a frame last went into the ring.
+    /// When a frame of the camera last went into the ring.
     pub fn last_out(&self) -> Option<Mono> {
         Some(Mono(self.out.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
@@ -218,7 +251,7 @@ mod tests {
 
     fn flow() -> (Arc<Ring>, Arc<Flow>) {
         let ring = Ring::new("t".into());
-        (ring.clone(), Flow::new(ring, Duration::from_millis(40)))
+        (ring.clone(), Flow::new(ring, 25))
     }
 
     /// One picture, through everything.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use metrics::counter;
 
@@ -16,11 +15,12 @@ use super::discovery::Found;
 use super::encoder::{element, filter};
 use super::format::{self, Asked, Coding};
 use super::ioctl::{self, Node};
-use super::pipeline::{Claim, Front};
+use super::intake::{Claim, Front};
+use super::messages::Complaint;
 use super::push::PushSource;
 use super::timing::Edge;
 use crate::config::camera::{Camera, ControlValue};
-use crate::model::Mono;
+use crate::model::{Mono, Reason};
 
 /// A camera's shutter time in nanoseconds; zero while unknown.
 pub(super) type Exposure = Arc<AtomicU64>;
@@ -39,14 +39,27 @@ pub(super) struct V4l2 {
 ///
 /// # Errors
 /// It cannot be opened, or does not offer what is wanted.
-pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)> {
-    let node = Node::open(&found.node).with_context(|| format!("open port {}", found.port))?;
+pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>), Complaint> {
+    let node = Node::open(&found.node).map_err(|error| {
+        let kind = match error.raw_os_error() {
+            Some(libc::EBUSY) => Reason::Busy,
+            Some(libc::ENODEV | libc::ENOENT | libc::ENXIO) => Reason::Unplugged,
+            _ => Reason::Failed,
+        };
+        Complaint { kind, reason: anyhow!(error).context(format!("open port {}", found.port)) }
+    })?;
     let offers = node.offers(found.planes);
     let rates = |fourcc| node.rates(fourcc, camera.width, camera.height);
-    let asked = format::choose(&offers, rates, camera).map_err(|reason| anyhow!(reason))?;
+    let asked = format::choose(&offers, rates, camera)
+        .map_err(|why| Complaint { kind: Reason::WrongFormat, reason: anyhow!(why) })?;
     drop(node);
     let refused = controls::apply(&found.node, &camera.controls);
+    let v4l2 = elements(camera, found, asked)
+        .map_err(|reason| Complaint { kind: Reason::Failed, reason })?;
+    Ok((v4l2, refused))
+}
 
+fn elements(camera: &Camera, found: &Found, asked: Asked) -> Result<V4l2> {
     let source = element("v4l2src")?;
     source.set_property("device", found.node.display().to_string());
     let exposure = Exposure::default();
@@ -60,8 +73,9 @@ pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)
         }
         Coding::Raw | Coding::H264 => None,
     };
-    let front = Front { source, claim, asked: filter(&asked.caps)?, decode };
-    Ok((V4l2 { front, asked, exposure }, refused))
+    let coded = asked.coding == Coding::H264;
+    let front = Front { source, claim, asked: filter(&asked.caps)?, decode, coded };
+    Ok(V4l2 { front, asked, exposure })
 }
 
 /// Pictures that may be on their way at once: the queue, the one being decoded
@@ -136,11 +150,11 @@ pub(super) fn press_force_key(found: &Found) -> bool {
     controls::set(&node, &known, "force_key_frame", &ControlValue::Switch(true)).is_ok()
 }
 
-/// Pushed pictures, and where to push them.
+/// What pushed pictures are made of.
 ///
 /// # Errors
-/// GStreamer lacks an element.
-pub(super) fn push(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
+/// None that a [`PushSource`] can bring about.
+pub(super) fn push_caps(push: &PushSource) -> Result<gst::Caps> {
     let caps = format!(
         "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry={}",
         push.pixels.caps_name(),
@@ -149,12 +163,5 @@ pub(super) fn push(push: &PushSource) -> Result<(Front, gst_app::AppSrc)> {
         push.fps,
         push.pixels.colorimetry()
     );
-    let app = gst_app::AppSrc::builder()
-        .is_live(true)
-        .format(gst::Format::Time)
-        .caps(&caps.parse::<gst::Caps>()?)
-        .build();
-    let claim: Claim = Box::new(|buffer| (buffer.pts().map(|t| Mono(t.nseconds())), Edge::Exact));
-    let front = Front { source: app.clone().upcast(), claim, asked: filter(&caps)?, decode: None };
-    Ok((front, app))
+    Ok(caps.parse()?)
 }

@@ -1,36 +1,66 @@
 //! Cameras to frames.
 //!
 //! Comes in: pictures of a V4L2 camera, or pushed ones. Goes out: encoded
-//! frames with their capture time, into the camera's ring. When the encoder
-//! falls behind, raw pictures are shed in front of it and counted; coded
-//! frames are never dropped.
+//! frames with their capture time, into the camera's ring, and the truth about
+//! them into the status. The encoder outlives the camera: while that has no
+//! picture, the slate goes through the same encoder and says why. When the
+//! encoder falls behind, raw pictures are shed in front of it and counted;
+//! coded frames are never dropped.
+//!
+//! ```text
+//! camera ── intake ──┐
+//!                    switch ── line (encoder) ── flow ──► ring
+//! slate ─────────────┘
+//! ```
 
 mod annexb;
+mod blocking;
 pub mod controls;
 pub mod discovery;
+mod doubt;
+mod encode;
 pub mod encoder;
 mod flow;
 mod format;
 mod front;
+mod intake;
 pub mod ioctl;
-mod pipeline;
+mod line;
+mod messages;
 pub mod probe;
 pub mod push;
+mod report;
 mod session;
+pub mod slate;
+mod slates;
+mod switch;
 pub mod timing;
 mod transit;
+mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use crate::config::camera::Camera;
 use crate::feed::ring::Ring;
 use crate::status::Status;
 
+use doubt::Watch;
+use encode::{Keeper, Trouble};
+use flow::Flow;
 pub use push::{Pictures, Pixels, PushSource, RawPicture};
+use report::Reporter;
+use session::Sessions;
+pub use slates::Look;
+use switch::Switch;
+
+/// A viewer's wish for a key frame is granted once per this.
+const KEYS: Duration = Duration::from_secs(1);
 
 /// Where a camera's pictures come from.
 #[derive(Clone)]
@@ -41,14 +71,15 @@ pub enum Source {
     Push(PushSource),
 }
 
-/// Captures until `stop`, then returns `Ok`.
+/// Captures until `stop`. Cameras and encoders that fail are tried again for
+/// ever; the status says what is the matter, and the slate shows it.
 ///
 /// # Errors
-/// The camera or its encoder failed; the status says why. Run it again, with
-/// the same ring, after a pause.
+/// GStreamer does not start.
 pub async fn run(
     camera: Camera,
     source: Source,
+    look: Look,
     ring: Arc<Ring>,
     status: Status,
     stop: CancellationToken,
@@ -62,5 +93,58 @@ pub async fn run(
         }
         () = stop.cancelled() => return Ok(()),
     }
-    session::run(camera, source, ring, status, stop).instrument(span).await
+    film(&camera, &source, &look, &ring, &status, &stop).instrument(span).await;
+    Ok(())
+}
+
+async fn film(
+    camera: &Camera,
+    source: &Source,
+    look: &Look,
+    ring: &Arc<Ring>,
+    status: &Status,
+    stop: &CancellationToken,
+) {
+    let flow = &Flow::new(ring.clone(), camera.fps);
+    let switch = &Switch::new(flow.clone(), &camera.id.0);
+    let watch = &Arc::new(Watch::new(camera.fps, camera.frozen_after));
+    let trouble = &Trouble::default();
+    let sessions = Sessions { camera, flow, switch, watch, stop };
+    let pictures = async {
+        match source {
+            Source::V4l2 => sessions.of_camera().await,
+            Source::Push(push) => sessions.of_pushed(push).await,
+        }
+    };
+    let reporter = Reporter { camera, flow, switch, watch, trouble, status };
+    let beside = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = reporter.report() => {}
+            () = keys(camera, ring, switch) => {}
+        }
+    };
+    tokio::join!(
+        pictures,
+        Keeper { camera, flow, switch, trouble, stop }.keep(),
+        slates::run(camera, look, flow, switch, stop),
+        beside,
+    );
+}
+
+/// Key frames on demand; a wish that comes too soon waits.
+async fn keys(camera: &Camera, ring: &Ring, switch: &Switch) {
+    let feed = camera.id.to_string();
+    let forced = metrics::counter!("floorcast_capture_forced_keys_total", "feed" => feed);
+    let (mut next, mut told) = (Instant::now(), false);
+    loop {
+        ring.key_wanted().await;
+        sleep_until(next).await;
+        if switch.force_key() {
+            forced.increment(1);
+        } else if !std::mem::replace(&mut told, true) {
+            warn!("key frames cannot be asked for: viewers wait for the next");
+        }
+        next = Instant::now() + KEYS;
+    }
 }

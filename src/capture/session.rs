@@ -1,158 +1,125 @@
-//! One life of a camera's pipeline: from choosing the encoder to its first failure.
+//! A camera's sessions: opened, watched, opened again.
 //!
-//! Comes in: the pipeline's messages, wishes for key frames, the stop token.
-//! Goes out: the feed's status. A source or encoder that gives nothing for the
-//! camera's frame deadline ends the session with the reason. Slates will take
-//! the place of an absent camera in front of the same encoder.
+//! Comes in: the camera at its port, its pipeline's messages, its pictures'
+//! pace. Goes out: pictures to the switch; and when they end, the slate with
+//! the reason. A camera that gives nothing for its frame deadline has ended.
 
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use futures_util::StreamExt;
+use anyhow::{Error, Result, anyhow};
 use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
 use metrics::counter;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
+use tokio::time::{interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Source;
+use super::blocking::blocking;
 use super::discovery::{self, Found, Roots};
-use super::encoder::{self, Encoder, Wanted, choice};
+use super::doubt::{Print, Watch};
 use super::flow::Flow;
 use super::format::Coding;
-use super::front::{self, Exposure, V4l2};
+use super::front::{self, Exposure};
+use super::intake::Intake;
 use super::ioctl::Node;
-use super::pipeline::{Front, Pipeline, in_words};
-use super::push::{self, PushSource, RawPicture};
+use super::messages::{Complaint, first_error};
+use super::push::{PushSource, RawPicture};
+use super::switch::Switch;
+use super::timing::Edge;
 use crate::clock;
 use crate::config::camera::Camera;
-use crate::feed::ring::Ring;
-use crate::model::Mono;
-use crate::status::{State, Status};
+use crate::model::Reason;
+use crate::task::Backoff;
 
-/// The first frame may take this much longer than any other: sensors power up,
-/// encoders load firmware.
+/// The first picture may take this much longer than any other: sensors power up.
 const START: Duration = Duration::from_secs(4);
-
-/// A driver that does not open or close in this time is left behind.
-const DRIVER: Duration = Duration::from_secs(10);
-
 /// How often an absent port is looked for.
-const LOOK: Duration = Duration::from_millis(500);
-
+const LOOK: Duration = Duration::from_millis(200);
 /// How often the shutter time is asked for.
 const EXPOSURE: Duration = Duration::from_secs(5);
+/// Between two attempts: trying a camera costs little, and somebody waits for it.
+const PACE: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    cap: Duration::from_secs(1),
+    steady: Duration::from_secs(5),
+};
 
-/// One session; see [`super::run`].
-pub(super) async fn run(
-    camera: Camera,
-    source: Source,
-    ring: Arc<Ring>,
-    status: Status,
-    stop: CancellationToken,
-) -> Result<()> {
-    let part = format!("feed/{}", camera.id);
-    // After a failure its reason stands until a frame comes.
-    if status.get(&part).is_none_or(|health| health.state != State::NoSignal) {
-        status.set(&part, State::Connecting, "starting");
+/// One camera and where its pictures go.
+pub(super) struct Sessions<'a> {
+    /// What is wanted.
+    pub camera: &'a Camera,
+    /// Times and counts.
+    pub flow: &'a Arc<Flow>,
+    /// Takes pictures.
+    pub switch: &'a Arc<Switch>,
+    /// Looks at them.
+    pub watch: &'a Arc<Watch>,
+    /// Until then.
+    pub stop: &'a CancellationToken,
+}
+
+impl Sessions<'_> {
+    /// A V4L2 camera, until the stop token.
+    pub async fn of_camera(self) {
+        let mut pause = PACE.first;
+        while !self.stop.is_cancelled() {
+            let Some(found) = self.find(&mut pause).await else { return };
+            let began = tokio::time::Instant::now();
+            let Err(complaint) = self.session(&found).await else { return };
+            self.ended(&complaint);
+            if began.elapsed() >= PACE.steady {
+                pause = PACE.first;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(pause) => pause = PACE.next(pause),
+            }
+        }
     }
-    let session = Session { camera: &camera, ring, status: &status, part: &part, stop: &stop };
-    let ended = session.run(source).await;
-    if let Err(error) = &ended
-        && !stop.is_cancelled()
-    {
-        counter!("floorcast_capture_restarts_total", "feed" => camera.id.to_string()).increment(1);
-        status.set(&part, State::NoSignal, &format!("{error:#}"));
-    }
-    ended
-}
 
-struct Session<'a> {
-    camera: &'a Camera,
-    ring: Arc<Ring>,
-    status: &'a Status,
-    part: &'a str,
-    stop: &'a CancellationToken,
-}
-
-/// A source and its encoder, ready to be played.
-struct Opened {
-    front: Front,
-    coding: Coding,
-    duty: Duty,
-    /// With its factory; none for cameras that encode.
-    encoder: Option<(Encoder, String)>,
-}
-
-/// What a session does besides waiting for trouble.
-enum Duty {
-    Feed(PushSource, gst_app::AppSrc),
-    Watch(Found, Exposure),
-}
-
-impl Session<'_> {
-    async fn run(self, source: Source) -> Result<()> {
-        let camera = self.camera;
-        let flow = Flow::new(self.ring.clone(), camera.period());
-        let opened = tokio::select! {
-            opened = self.open(source) => opened?,
-            () = self.stop.cancelled() => return Ok(()),
+    /// Pushed pictures, until the stop token.
+    pub async fn of_pushed(self, push: &PushSource) {
+        let caps = match front::push_caps(push) {
+            Ok(caps) => caps,
+            Err(error) => return error!("pushed pictures: {error:#}"),
         };
-        let Opened { front, coding, duty, encoder } = opened;
-        let factory = encoder.as_ref().map(|(_, factory)| factory.clone());
-        let pipeline = Arc::new(Pipeline::build(front, encoder.map(|(e, _)| e), &flow)?);
-        let ended = self.play(&pipeline, &flow, duty, coding).await;
-        if let Err(Trouble::Encoder(_)) = &ended
-            && let Some(factory) = factory
-        {
-            choice::failed(&factory);
-        }
-        // The blocking thread holds its own reference: one that hangs is left behind.
-        blocking("stop the pipeline", move || pipeline.stop()).await?;
-        ended.map_err(Trouble::into_error)
-    }
-
-    async fn open(&self, source: Source) -> Result<Opened> {
-        let camera = self.camera;
-        match source {
-            Source::Push(push) => {
-                let encoder = self.encoder((push.width, push.height, push.fps)).await?;
-                let (front, app) = front::push(&push)?;
-                let duty = Duty::Feed(push, app);
-                Ok(Opened { front, coding: Coding::Raw, duty, encoder: Some(encoder) })
+        let limit = self.camera.frame_deadline;
+        let mut silent_told = false;
+        self.flow.begin();
+        loop {
+            let picture = tokio::select! {
+                () = self.stop.cancelled() => return,
+                picture = push.next() => picture,
+                () = sleep(limit), if !silent_told && self.flow.last_seen().is_some() => {
+                    self.switch.slate(Reason::NoSignal, &silence(limit));
+                    silent_told = true;
+                    continue;
+                }
+            };
+            silent_told = false;
+            let RawPicture { at, data } = picture;
+            let now = clock::now();
+            let captured = self.flow.seen(Some(at), Edge::Exact, now);
+            let mut buffer = gst::Buffer::from_slice(data);
+            if let Some(buffer) = buffer.get_mut() {
+                buffer.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
             }
-            Source::V4l2 => {
-                // The trial runs while the camera is looked for.
-                let wanted = (camera.width, camera.height, camera.fps);
-                let (opened, encoder) = tokio::join!(self.open_v4l2(), self.encoder(wanted));
-                let (found, V4l2 { front, asked, exposure }) = opened?;
-                // A camera that encodes by itself needs none.
-                let encoder = if asked.coding == Coding::H264 { None } else { Some(encoder?) };
-                let duty = Duty::Watch(found, exposure);
-                Ok(Opened { front, coding: asked.coding, duty, encoder })
-            }
+            self.watch.picture(now, || Print::of(&buffer, &caps));
+            self.switch.picture(&buffer, &caps);
         }
     }
 
-    async fn open_v4l2(&self) -> Result<(Found, V4l2)> {
-        let found = self.find().await;
-        let (camera, at) = (self.camera.clone(), found.clone());
-        let (v4l2, refused) =
-            blocking("open the camera", move || front::v4l2(&camera, &at)).await??;
-        let (node, asked) = (found.node.display(), &v4l2.asked);
-        let driver = &found.identity.driver;
-        info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
-        self.report(&refused);
-        Ok((found, v4l2))
+    fn ended(&self, complaint: &Complaint) {
+        let feed = self.camera.id.to_string();
+        counter!("floorcast_capture_restarts_total", "feed" => feed).increment(1);
+        let why = format!("{:#}", complaint.reason);
+        warn!(reason = why, "camera off");
+        self.switch.slate(complaint.kind, &why);
     }
 
-    /// Waits for a camera at the port.
-    async fn find(&self) -> Found {
+    /// Waits for a camera at the port. One that was gone begins anew.
+    async fn find(&self, pause: &mut Duration) -> Option<Found> {
         let port = &self.camera.port;
         let mut before = None;
         loop {
@@ -165,14 +132,60 @@ impl Session<'_> {
                     blocking("look for cameras", move || discovery::cameras(&listed, identify));
                 let found = found.await.unwrap_or_default();
                 if let Some(found) = discovery::at(&found, port) {
-                    return found.clone();
+                    return Some(found.clone());
                 }
                 let others: Vec<_> = found.iter().map(|f| &*f.port).collect();
                 info!(?others, "no camera at this port");
-                self.status.set(self.part, State::NoSignal, &format!("port {port} absent"));
-                before = Some(nodes);
+                self.switch.slate(Reason::Unplugged, &format!("port {port} absent"));
+                (before, *pause) = (Some(nodes), PACE.first);
             }
-            sleep(LOOK).await;
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// From opening the camera to its first failure; `Ok` at the stop token.
+    async fn session(&self, found: &Found) -> Result<(), Complaint> {
+        let (camera, at) = (self.camera.clone(), found.clone());
+        let opened = blocking("open the camera", move || front::v4l2(&camera, &at));
+        let (v4l2, refused) = opened.await.map_err(failed)??;
+        let (node, asked) = (found.node.display(), &v4l2.asked);
+        let driver = &found.identity.driver;
+        info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
+        self.report(&refused);
+        let h264 = asked.coding == Coding::H264;
+
+        self.flow.begin();
+        self.watch.begin();
+        let (flow, switch, watch) = (self.flow, self.switch, self.watch);
+        let intake = Arc::new(Intake::new(v4l2.front, flow, switch, watch).map_err(failed)?);
+        let started = intake.clone();
+        let ended = match blocking("start the camera", move || started.play()).await {
+            Err(error) => Some(failed(error)),
+            Ok(Err(error)) => {
+                // The reason is on the bus by now, if there is one.
+                let told = first_error(intake.bus());
+                let told = tokio::time::timeout(Duration::from_millis(100), told).await;
+                Some(told.unwrap_or_else(|_| failed(error)))
+            }
+            Ok(Ok(())) => tokio::select! {
+                () = self.stop.cancelled() => None,
+                complaint = first_error(intake.bus()) => Some(complaint),
+                complaint = self.deadline() => Some(complaint),
+                () = exposure(found, &v4l2.exposure) => None,
+                () = self.keys(h264.then_some(found)) => None,
+            },
+        };
+        if let Some(complaint) = &ended {
+            self.switch.slate(complaint.kind, &format!("{:#}", complaint.reason));
+        }
+        // The blocking thread holds its own reference: one that hangs is left behind.
+        let stopped = blocking("stop the camera", move || intake.stop()).await;
+        match ended {
+            Some(complaint) => Err(complaint),
+            None => stopped.map_err(failed),
         }
     }
 
@@ -185,204 +198,59 @@ impl Session<'_> {
         .set(refused.len() as f64);
     }
 
-    async fn encoder(&self, (width, height, fps): (u32, u32, u32)) -> Result<(Encoder, String)> {
-        let Camera { bitrate_kbps, gop_frames, .. } = *self.camera;
-        let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
-        let name = self.camera.encoder.clone();
-        let chosen =
-            blocking("choose an encoder", move || choice::choose(&wanted, name.as_deref()));
-        let chosen = chosen.await??;
-        info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
-        Ok((encoder::make(&chosen, &wanted)?, chosen.factory))
-    }
-
-    /// Plays until something fails, or `Ok` at the stop token.
-    async fn play(
-        &self,
-        pipeline: &Arc<Pipeline>,
-        flow: &Arc<Flow>,
-        duty: Duty,
-        coding: Coding,
-    ) -> Result<(), Trouble> {
-        let bus = pipeline.bus().context("the pipeline has no bus").map_err(Trouble::Source)?;
-        let mut messages = bus.stream();
-        let started = pipeline.clone();
-        let played = blocking("start the pipeline", move || started.play());
-        if let Err(error) = played.await.and_then(|played| played) {
-            // The reason is on the bus by now, if there is one.
-            let told = timeout(Duration::from_millis(100), fails(&mut messages)).await;
-            return Err(told.unwrap_or(Trouble::Source(error)));
-        }
-        let found = match &duty {
-            Duty::Watch(found, _) if coding == Coding::H264 => Some(found.clone()),
-            _ => None,
-        };
-        tokio::select! {
-            () = self.stop.cancelled() => Ok(()),
-            trouble = self.deadline(flow) => Err(trouble),
-            trouble = fails(&mut messages) => Err(trouble),
-            error = attend(&duty) => Err(Trouble::Source(error)),
-            () = tell(flow) => Ok(()),
-            () = self.keys(pipeline, found) => Ok(()),
-        }
-    }
-
-    /// Resolves when nothing came for too long; sets the feed live when something does.
-    async fn deadline(&self, flow: &Flow) -> Trouble {
+    /// Resolves when no picture came for too long.
+    async fn deadline(&self) -> Complaint {
         let limit = self.camera.frame_deadline;
         let began = clock::now();
-        if timeout(limit + START, flow.first()).await.is_err() {
-            return silence(flow, began, limit);
-        }
-        self.status.set(self.part, State::Live, "");
         loop {
-            let last = flow.last_out().unwrap_or(began);
-            let silent = clock::now().since(last);
-            if silent >= limit {
-                return silence(flow, last, limit);
+            let seen = self.flow.last_seen().filter(|seen| *seen >= began);
+            let until = seen.map_or(began + limit + START, |seen| seen + limit);
+            let now = clock::now();
+            if now >= until {
+                let silent = now.since(seen.unwrap_or(began));
+                return Complaint { kind: Reason::NoSignal, reason: anyhow!(silence(silent)) };
             }
-            sleep(limit - silent).await;
+            sleep(until.since(now)).await;
         }
     }
 
-    /// Key frames on demand, at most one a second; a wish that comes too soon waits.
-    async fn keys(&self, pipeline: &Pipeline, h264: Option<Found>) {
-        let feed = self.camera.id.to_string();
-        let forced = counter!("floorcast_capture_forced_keys_total", "feed" => feed);
-        let (mut next, mut told) = (Instant::now(), false);
+    /// Key frames on demand, at most one a second, from a camera that encodes.
+    async fn keys(&self, h264: Option<&Found>) {
+        let Some(found) = h264 else { return pending().await };
+        let mut next = tokio::time::Instant::now();
+        let mut told = false;
         loop {
-            self.ring.key_wanted().await;
+            self.switch.key_wanted().await;
             sleep_until(next).await;
-            let taken = match h264.clone() {
-                Some(found) => {
-                    let press = blocking("ask for a key", move || front::press_force_key(&found));
-                    press.await.unwrap_or(false)
-                }
-                None => pipeline.force_key(),
-            };
-            if taken {
-                forced.increment(1);
-            } else if !std::mem::replace(&mut told, true) {
+            let found = found.clone();
+            let press = blocking("ask for a key", move || front::press_force_key(&found));
+            if !press.await.unwrap_or(false) && !std::mem::replace(&mut told, true) {
                 warn!("key frames cannot be asked for: viewers wait for the next");
             }
-            next = Instant::now() + Duration::from_secs(1);
+            next = tokio::time::Instant::now() + Duration::from_secs(1);
         }
     }
 }
 
-/// Why a session ended.
-enum Trouble {
-    /// The camera, or whatever is not the encoder.
-    Source(anyhow::Error),
-    /// The encoder.
-    Encoder(anyhow::Error),
+fn failed(error: Error) -> Complaint {
+    Complaint { kind: Reason::Failed, reason: error }
 }
 
-impl Trouble {
-    fn into_error(self) -> anyhow::Error {
-        match self {
-            Self::Source(error) | Self::Encoder(error) => error,
-        }
-    }
+fn silence(silent: Duration) -> String {
+    format!("no frame for {:.1} s", silent.as_secs_f64())
 }
 
-/// Nothing since `last`: whose fault is it?
-fn silence(flow: &Flow, last: Mono, limit: Duration) -> Trouble {
-    let now = clock::now();
-    let silent = now.since(last).as_secs_f64();
-    if flow.last_seen().is_none_or(|seen| now.since(seen) >= limit) {
-        Trouble::Source(anyhow!("no frame for {silent:.1} s"))
-    } else {
-        Trouble::Encoder(anyhow!("nothing from the encoder for {silent:.1} s"))
-    }
-}
-
-/// Work beside the pipeline; resolves only when it fails.
-async fn attend(duty: &Duty) -> anyhow::Error {
-    match duty {
-        Duty::Feed(push, app) => feed(push, app).await,
-        Duty::Watch(found, exposure) => {
-            let mut tick = interval(EXPOSURE);
-            loop {
-                tick.tick().await;
-                let (found, exposure) = (found.clone(), exposure.clone());
-                let read = move || front::read_exposure(&found, &exposure);
-                if blocking("read the exposure", read).await.is_err() {
-                    // It hangs: ask no more, the frame deadline judges the camera.
-                    return pending().await;
-                }
-            }
-        }
-    }
-}
-
-/// Tells of shed pictures and strange stamps: a line when they begin, one when they end.
-async fn tell(flow: &Flow) {
-    let mut tick = interval(Duration::from_secs(1));
-    let (mut shed, mut strange) = (flow.shed(), flow.implausible());
-    let (mut shedding, mut doubting) = (false, false);
+/// Keeps the shutter time known; never resolves.
+async fn exposure(found: &Found, exposure: &Exposure) {
+    let mut tick = interval(EXPOSURE);
     loop {
         tick.tick().await;
-        let pictures = flow.shed() - std::mem::replace(&mut shed, flow.shed());
-        match (pictures > 0, std::mem::replace(&mut shedding, pictures > 0)) {
-            (true, false) => warn!(pictures, "the encoder falls behind: pictures are shed"),
-            (false, true) => info!("the encoder keeps up again"),
-            _ => {}
-        }
-        let stamps = flow.implausible() - std::mem::replace(&mut strange, flow.implausible());
-        match (stamps > 0, std::mem::replace(&mut doubting, stamps > 0)) {
-            (true, false) => warn!(stamps, "implausible capture times: they are estimated"),
-            (false, true) => info!("capture times are plausible again"),
-            _ => {}
+        let (found, exposure) = (found.clone(), exposure.clone());
+        let read = move || front::read_exposure(&found, &exposure);
+        if blocking("read the exposure", read).await.is_err() {
+            // It hangs: ask no more, the frame deadline judges the camera.
+            return pending().await;
         }
     }
 }
 
-/// Pushed pictures into the pipeline; resolves when it takes no more.
-async fn feed(push: &PushSource, app: &gst_app::AppSrc) -> anyhow::Error {
-    loop {
-        let RawPicture { at, data } = push.next().await;
-        if app.property::<u64>("current-level-buffers") >= push::WAITING as u64 {
-            push.shed(); // the pipeline is starting or stuck
-            continue;
-        }
-        let mut buffer = gst::Buffer::from_slice(data);
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(gst::ClockTime::from_nseconds(at.0));
-        }
-        if let Err(error) = app.push_buffer(buffer) {
-            return anyhow!("the pipeline takes no pictures: {error}");
-        }
-    }
-}
-
-/// Resolves with the first error of the pipeline.
-async fn fails(messages: &mut gst::bus::BusStream) -> Trouble {
-    while let Some(message) = messages.next().await {
-        match message.view() {
-            gst::MessageView::Error(error) => {
-                let encoder = error.error().matches(gst::StreamError::Encode);
-                let reason = anyhow!(in_words(error));
-                return if encoder { Trouble::Encoder(reason) } else { Trouble::Source(reason) };
-            }
-            gst::MessageView::Eos(_) => return Trouble::Source(anyhow!("the stream ended")),
-            _ => {}
-        }
-    }
-    Trouble::Source(anyhow!("the pipeline went away"))
-}
-
-/// Runs what may block for as long as a driver likes, but waits for [`DRIVER`] at most.
-async fn blocking<T: Send + 'static>(
-    what: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let span = tracing::Span::current();
-    match timeout(DRIVER, spawn_blocking(move || span.in_scope(work))).await {
-        Ok(done) => done.with_context(|| what.to_owned()),
-        Err(_) => {
-            counter!("floorcast_capture_stuck_total").increment(1);
-            bail!("{what}: the driver hangs since {} s", DRIVER.as_secs())
-        }
-    }
-}

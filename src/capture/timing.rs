@@ -106,6 +106,18 @@ impl Stamps {
         (captured, fault)
     }
 
+    /// The time of a picture drawn at `now`: exact, and later than all before.
+    pub fn drawn(&mut self, now: Mono) -> Captured {
+        let at = self.given.map_or(now, |given| now.max(given + STEP));
+        self.given = Some(at);
+        Captured { at, error: Duration::ZERO }
+    }
+
+    /// Another source, or the same one opened again: its claims begin anew.
+    pub fn begin(&mut self) {
+        self.claimed = None;
+    }
+
     fn fault(&self, claim: Option<Mono>, seen: Mono) -> Option<Fault> {
         let Some(claim) = claim else { return Some(Fault::Missing) };
         if claim > seen + AHEAD {

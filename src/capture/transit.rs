@@ -20,6 +20,8 @@ const ROUNDED: Duration = Duration::from_micros(1);
 pub struct Picture {
     /// When its light was captured.
     pub captured: Captured,
+    /// Drawn, not captured.
+    pub slate: bool,
     /// Left the queue in front of the encoder.
     admitted: bool,
     /// Handed to the encoder.
@@ -41,9 +43,10 @@ impl Picture {
 pub struct Transit(VecDeque<Picture>);
 
 impl Transit {
-    /// A picture left the source. True if an old one had to be given up for it.
-    pub fn seen(&mut self, captured: Captured) -> bool {
-        self.0.push_back(Picture { captured, admitted: false, entered: None });
+    /// A picture left the source, or was drawn for the slate. True if an old
+    /// one had to be given up for it.
+    pub fn seen(&mut self, captured: Captured, slate: bool) -> bool {
+        self.0.push_back(Picture { captured, slate, admitted: false, entered: None });
         let full = self.0.len() > MOST;
         if full {
             self.0.pop_front();
@@ -77,6 +80,18 @@ impl Transit {
         (if found { self.0.pop_front() } else { None }, lost)
     }
 
+    /// When the oldest picture went in that has not come out.
+    pub fn encoding_since(&self) -> Option<Mono> {
+        self.0.iter().find_map(|p| p.entered)
+    }
+
+    /// The encoder is gone, and what was in it: how many.
+    pub fn encoder_gone(&mut self) -> usize {
+        let before = self.0.len();
+        self.0.retain(|p| p.entered.is_none());
+        before - self.0.len()
+    }
+
     fn find(&mut self, at: Mono) -> Option<&mut Picture> {
         self.0.iter_mut().find(|p| p.is(at))
     }
@@ -100,7 +115,7 @@ mod tests {
     fn losses_are_counted_where_they_happen() {
         let mut transit = Transit::default();
         for ms in [10, 20, 30, 40, 50] {
-            assert!(!transit.seen(captured(ms)));
+            assert!(!transit.seen(captured(ms), false));
         }
         assert_eq!(transit.admitted(at(10)), 0);
         assert_eq!(transit.admitted(at(40)), 2); // 20 and 30 were shed
@@ -116,7 +131,7 @@ mod tests {
     fn rounded_times_are_recognised() {
         let mut transit = Transit::default();
         let exact = Captured { at: Mono(1_000_000_999), error: Duration::ZERO };
-        transit.seen(exact);
+        transit.seen(exact, false);
         let (picture, lost) = transit.coded(Mono(1_000_000_000));
         assert_eq!((picture.map(|p| p.captured), lost), (Some(exact), 0));
     }
@@ -125,7 +140,7 @@ mod tests {
     #[test]
     fn unknown_time_has_no_picture() {
         let mut transit = Transit::default();
-        transit.seen(captured(10));
+        transit.seen(captured(10), false);
         assert_eq!(transit.coded(at(5)), (None, 0));
         assert!(transit.coded(at(10)).0.is_some());
     }
@@ -138,7 +153,7 @@ mod tests {
             let (mut out, mut shed, mut lost, mut given_up) = (0, 0, 0, 0);
             for (i, fate) in fates.iter().enumerate() {
                 let ms = 10 * (i as u64 + 1);
-                given_up += usize::from(transit.seen(captured(ms)));
+                given_up += usize::from(transit.seen(captured(ms), false));
                 if *fate > 0 {
                     shed += transit.admitted(at(ms));
                 }

@@ -37,11 +37,16 @@ pub struct CameraFile {
     #[serde(default = "fps")]
     #[schemars(range(min = 1, max = 120))]
     pub fps: u32,
-    /// A camera or encoder that gives nothing for this long is restarted. At
-    /// least three picture periods.
+    /// A camera that gives nothing for this long is opened again, and the slate
+    /// is shown. At least three picture periods.
     #[serde(default = "frame_deadline_ms")]
     #[schemars(range(min = 50, max = 60000))]
     pub frame_deadline_ms: u64,
+    /// A camera that repeats one picture to the byte for this long is suspected
+    /// of being frozen.
+    #[serde(default = "frozen_after_ms")]
+    #[schemars(range(min = 1000, max = 3600000))]
+    pub frozen_after_ms: u64,
     /// Bit rate of the encoder; a camera that sends H.264 sets its own.
     #[serde(default = "bitrate_kbps")]
     #[schemars(range(min = 50, max = 50000))]
@@ -72,7 +77,10 @@ fn fps() -> u32 {
     30
 }
 fn frame_deadline_ms() -> u64 {
-    1000
+    600
+}
+fn frozen_after_ms() -> u64 {
+    10_000
 }
 fn bitrate_kbps() -> u32 {
     2500
@@ -137,8 +145,10 @@ pub struct Camera {
     pub height: u32,
     /// Pictures per second.
     pub fps: u32,
-    /// Restart after this long without a frame.
+    /// Opened again after this long without a picture.
     pub frame_deadline: Duration,
+    /// Suspected after this long with one picture.
+    pub frozen_after: Duration,
     /// Bit rate of the encoder.
     pub bitrate_kbps: u32,
     /// Pictures from key frame to key frame.
@@ -215,6 +225,7 @@ impl CameraFile {
             height: self.height,
             fps,
             frame_deadline: Duration::from_millis(self.frame_deadline_ms),
+            frozen_after: Duration::from_millis(self.frozen_after_ms),
             bitrate_kbps: self.bitrate_kbps,
             gop_frames,
             encoder: (self.encoder != "auto").then(|| self.encoder.into()),

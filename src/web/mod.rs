@@ -181,9 +181,10 @@ fn state_json(status: &Status, feed: &FeedId, wall: &WallClock) -> serde_json::V
     match status.get(&format!("feed/{feed}")) {
         Some(health) => serde_json::json!({
             "state": health.state,
+            // The page has words for it; what technicians are told stays here.
+            "code": health.code,
             "since_utc_us": wall.utc(health.since),
-            "reason": &*health.reason,
         }),
-        None => serde_json::json!({ "state": "connecting", "since_utc_us": 0, "reason": "" }),
+        None => serde_json::json!({ "state": "connecting", "code": "", "since_utc_us": 0 }),
     }
 }

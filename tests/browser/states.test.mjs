@@ -66,9 +66,9 @@ test("still: pictures that arrive without change are not called live", () =>
 test("no signal: the slate says why, and the figures go on", () =>
   onStage({}, async (page) => {
     await until(page, { state: "live" });
-    await scene(page, { state: "no_signal", reason: "cable unplugged", picture: "none" });
+    await scene(page, { state: "no_signal", code: "unplugged", picture: "none" });
     await until(page, { state: "no_signal" });
-    assert.match(await text(page, "slate-note"), /^cable unplugged · since \d\d:\d\d:\d\d$/);
+    assert.match(await text(page, "slate-note"), /^The camera is disconnected · since \d\d:\d\d:\d\d$/);
     const made = (await figure(page, "Filled")).value;
     await untilTrue(page, "figures going on", (old) => {
       const item = [...document.querySelectorAll(".figure")].find((f) => f.querySelector(".name").textContent === "Filled");
@@ -79,9 +79,18 @@ test("no signal: the slate says why, and the figures go on", () =>
 
 test("paused by the site", () =>
   onStage({}, async (page) => {
-    await scene(page, { state: "paused", reason: "" });
+    await scene(page, { state: "paused", code: "privacy" });
     await until(page, { state: "paused" });
     await checkEverywhere(page, "paused");
+  }));
+
+test("in doubt: the picture stays to be seen, with what is doubtful about it", () =>
+  onStage({}, async (page) => {
+    await until(page, { state: "live" });
+    await scene(page, { state: "suspect", code: "dark" });
+    await until(page, { state: "suspect" });
+    assert.match(await text(page, "slate-note"), /black: covered, or no light/);
+    await checkEverywhere(page, "suspect");
   }));
 
 test("paused by the viewer, and back to live by the same key", () =>

@@ -14,6 +14,7 @@ use gstreamer::prelude::*;
 use anyhow::{Context, Result, ensure};
 
 use self::ladder::{Amount, Candidate};
+use super::switch::Shape;
 
 /// What an encoder is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,19 +82,24 @@ pub(super) struct Encoder {
     pub encode: gst::Element,
 }
 
-/// Makes a candidate's elements, set for `wanted`.
+/// Makes a candidate's elements, set for `wanted` and for pictures of `shape`:
+/// whatever pictures come, the encoder gets one kind, or it would begin anew.
 ///
 /// # Errors
 /// An element that is missing or refuses a setting; the reason names it.
-pub(super) fn make(candidate: &Candidate, wanted: &Wanted) -> Result<Encoder> {
+pub(super) fn make(
+    candidate: &Candidate,
+    wanted: &Wanted,
+    shape: Option<&Shape>,
+) -> Result<Encoder> {
     let rung = candidate.rung;
     rung.limits.check(wanted)?;
     let convert = element(rung.convert)?;
     if convert.find_property("dither").is_some() {
         convert.set_property_from_str("dither", "none");
     }
-    // The rate is the source's own: 30000/1001 where 30 was asked for.
-    let raw = filter(&format!("{},width={},height={}", rung.input, wanted.width, wanted.height))?;
+    let raw = element("capsfilter")?;
+    raw.set_property("caps", input(rung.input, wanted, shape)?);
     let encode = element(&candidate.factory)?;
     for (name, amount) in rung.sets {
         set(&encode, name, &wanted.amount(*amount))?;
@@ -110,6 +116,25 @@ pub(super) fn make(candidate: &Candidate, wanted: &Wanted) -> Result<Encoder> {
     }
     let coded = filter(&rung.output.replace("LEVEL", wanted.level()))?;
     Ok(Encoder { chain: vec![convert, raw, encode.clone(), coded], encode })
+}
+
+/// What goes into an encoder: the pictures' own layout if it takes that.
+fn input(takes: &str, wanted: &Wanted, shape: Option<&Shape>) -> Result<gst::Caps> {
+    let text = format!("{takes},width={},height={}", wanted.width, wanted.height);
+    let mut caps: gst::Caps = text.parse().with_context(|| format!("caps {text}"))?;
+    let Some(shape) = shape else { return Ok(caps) };
+    let mut own = caps.clone();
+    if let Some(fields) = own.make_mut().structure_mut(0) {
+        fields.set("format", &*shape.format);
+    }
+    if own.can_intersect(&caps) {
+        caps = own;
+    }
+    if let Some(fields) = caps.make_mut().structure_mut(0) {
+        fields.fixate_field("format");
+        fields.set("colorimetry", &*shape.colorimetry);
+    }
+    Ok(caps)
 }
 
 /// Makes an element.

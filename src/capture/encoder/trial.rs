@@ -52,7 +52,7 @@ pub fn run(candidate: &Candidate, wanted: &Wanted, deadline: Duration) -> Trial 
 }
 
 fn encode(candidate: &Candidate, wanted: &Wanted, until: Instant) -> Result<Passed> {
-    let Encoder { chain, .. } = make(candidate, wanted)?;
+    let Encoder { chain, .. } = make(candidate, wanted, None)?;
     let raw = format!(
         "video/x-raw,format=I420,width={},height={},framerate={}/1",
         wanted.width, wanted.height, wanted.fps
@@ -154,7 +154,7 @@ fn check_key(sample: &gst::Sample) -> Result<String> {
 fn complaint(pipeline: &gst::Pipeline) -> Option<String> {
     let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
     match message.view() {
-        gst::MessageView::Error(error) => Some(crate::capture::pipeline::in_words(error)),
+        gst::MessageView::Error(error) => Some(crate::capture::messages::in_words(error).1),
         _ => None,
     }
 }

@@ -4,14 +4,14 @@
 //
 //   picture   moving | still | none
 //   state     the feed's word: live, connecting, no_signal, paused
-//   reason    why
+//   code      why
 //   quality   good | stale | bad: what the sensors give
 //   rtp       false: a browser that does not tell frames' RTP times
 //   lag       milliseconds from a sample's taking to its message
 
 (() => {
   const scene = Object.assign(
-    { picture: "moving", state: "live", reason: "", quality: "good", rtp: true, lag: 40, telemetry: true },
+    { picture: "moving", state: "live", code: "", quality: "good", rtp: true, lag: 40, telemetry: true },
     window.scene,
   );
   window.scene = scene;
@@ -106,7 +106,7 @@
         const rows = scene.quality === "stale" && seq > 0 ? [] : samples(seq % 40 === 0);
         const message = {
           v: 1, seq: seq++, kind: "delta", rtp: rtpNow(), utc_us: utcUs(), sent_utc_us: utcUs(), clock: "locked",
-          state: { state: scene.state, since_utc_us: utcUs() - 95_000_000, reason: scene.reason },
+          state: { state: scene.state, since_utc_us: utcUs() - 95_000_000, code: scene.code },
           mode: scene.mode ?? "exact", delay_ms: 60, viewers: 7, tags: rows,
         };
         this.onmessage?.({ data: JSON.stringify(message) });

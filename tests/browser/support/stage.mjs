@@ -15,7 +15,7 @@ const tag = (id, name, zh, en, unit, decimals, range, figure, more = {}) => ({
 });
 
 /** A filling line as the demo has it; `feeds` pictures of it. */
-export function studio({ feeds = 2, state = { state: "live", since_utc_us: 0, reason: "" } } = {}) {
+export function studio({ feeds = 2, state = { state: "live", since_utc_us: 0, code: "" } } = {}) {
   const names = [["灌装机", "Filler"], ["检测站", "Inspection"], ["装箱", "Packing"]];
   return {
     version: 1,

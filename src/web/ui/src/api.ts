@@ -45,7 +45,7 @@ export function api(player: () => Player | null): Floorcast {
       const status = p.status();
       return {
         state: status.shown,
-        reason: status.health?.reason ?? "",
+        reason: status.health?.code ?? "",
         feed: p.feed.id,
         mode: status.mode,
         join: status.how,

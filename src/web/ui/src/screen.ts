@@ -4,7 +4,7 @@ import { $, make, setData, setHidden, setText } from "./dom";
 import * as format from "./format";
 import type { Status } from "./player";
 import { legible } from "./colour";
-import { lineWord, named, say, type Lang, type Word } from "./text";
+import { lineWord, named, say, why, type Lang, type Word } from "./text";
 import type { Feed, Studio } from "./wire";
 
 /** A reconnect shorter than this needs no words over the last picture. */
@@ -71,10 +71,12 @@ export class Screen {
   private slate(status: Status, lang: Lang, now: number): void {
     const { shown } = status;
     const brief = shown === "connecting" && status.lastLiveMs > 0 && now - this.since < CALM_MS;
-    const over = shown !== "live" && shown !== "still" && !brief;
-    setHidden($("slate"), !over && shown !== "still");
+    // The picture stays to be seen beside these; the others cover it.
+    const beside = shown === "still" || shown === "suspect";
+    const over = shown !== "live" && !beside && !brief;
+    setHidden($("slate"), !over && !beside);
     setData($("slate"), "kind", shown);
-    if (!over && shown !== "still") return;
+    if (!over && !beside) return;
     const back = shown === "connecting" && status.lastLiveMs > 0;
     setText($("slate-title"), say(lang, back ? "slate_back" : (`slate_${shown}` as Word)));
     setText($("slate-note"), this.note(status, lang, now));
@@ -86,10 +88,12 @@ export class Screen {
     if (shown === "held") parts.push(say(lang, "slate_held_how"));
     if (shown === "full") parts.push(say(lang, "slate_full_how"));
     if (shown === "no_signal" || shown === "paused") {
-      if (health?.reason) parts.push(health.reason);
+      if (health) parts.push(...why(lang, health.code));
       if (health?.sinceUtcUs) parts.push(say(lang, "since", format.clock(health.sinceUtcUs / 1000, now, lang)));
     }
-    if (shown === "connecting" && health?.state === "connecting" && health.reason) parts.push(health.reason);
+    if (shown === "suspect" || (shown === "connecting" && health?.state === "connecting")) {
+      parts.push(...why(lang, health?.code ?? ""));
+    }
     if (shown === "offline" && lastLiveMs) parts.push(say(lang, "last_live", format.clock(lastLiveMs, now, lang)));
     const left = retryAt - performance.now();
     if ((shown === "offline" || shown === "full") && left > 950) {

@@ -6,6 +6,7 @@ import type { Health } from "./wire";
 /**
  * - `live`: pictures arrive and change
  * - `still`: pictures arrive, but nothing in them changes
+ * - `suspect`: pictures arrive, but the box doubts them
  * - `connecting`: no picture yet, or on the way back
  * - `no_signal`, `paused`: what the box says of the feed
  * - `held`: the viewer pressed pause
@@ -13,7 +14,7 @@ import type { Health } from "./wire";
  * - `offline`: the box cannot be reached
  */
 export type Shown =
-  | "live" | "still" | "connecting" | "no_signal" | "paused" | "held" | "full" | "offline";
+  | "live" | "still" | "suspect" | "connecting" | "no_signal" | "paused" | "held" | "full" | "offline";
 
 export type Link = "joining" | "up" | "full" | "unreachable" | "refused";
 
@@ -34,6 +35,7 @@ export function judge({ link, health, verdict, held, stands }: Facts): Shown {
   if (health?.state === "paused") return "paused";
   if (health?.state === "no_signal") return "no_signal";
   if (link !== "up" || health?.state === "connecting") return "connecting";
+  if (verdict !== "none" && verdict !== "stalled" && health?.state === "suspect") return "suspect";
   if (verdict === "moving") return "live";
   if (verdict === "still") return stands ? "live" : "still";
   return "connecting";

@@ -7,6 +7,7 @@ export type Lang = "zh" | "en";
 const words = {
   live: ["直播中", "LIVE"],
   still: ["画面静止", "STILL"],
+  suspect: ["画面存疑", "IN DOUBT"],
   connecting: ["连接中", "CONNECTING"],
   no_signal: ["无信号", "NO SIGNAL"],
   paused: ["暂停", "PAUSED"],
@@ -23,7 +24,19 @@ const words = {
   slate_full: ["观看人数已达上限", "The viewer limit is reached"],
   slate_full_how: ["有空位时会自动进入", "You will be let in as soon as there is room"],
   slate_offline: ["暂时联系不上现场", "The site cannot be reached right now"],
+  slate_suspect: ["画面可能有问题", "The picture may not be right"],
   slate_still: ["画面在传送，但内容没有变化", "Pictures arrive, but nothing in them changes"],
+  why_starting: ["摄像机正在启动", "The camera is starting"],
+  why_unplugged: ["摄像机已断开", "The camera is disconnected"],
+  why_no_signal: ["摄像机没有传来画面", "The camera sends no pictures"],
+  why_busy: ["摄像机正被占用", "The camera is in use elsewhere"],
+  why_wrong_format: ["摄像机格式不受支持", "The camera's format is not supported"],
+  why_privacy: ["隐私保护已开启", "Privacy mode is on"],
+  why_encoder: ["视频编码中断，正在恢复", "Encoding was interrupted; getting it back"],
+  why_failed: ["画面暂时不可用", "The picture is not available"],
+  why_frozen: ["摄像机一直重复同一画面", "The camera repeats one and the same picture"],
+  why_dark: ["画面全黑：镜头被遮挡或没有光", "The picture is black: covered, or no light"],
+  why_slow: ["画面帧率明显下降", "Far fewer pictures than usual"],
   figures_go_on: ["数据照常更新", "The figures go on"],
   no_feeds: ["这条产线还没有画面", "This line has no picture yet"],
 
@@ -106,6 +119,12 @@ export type Word = keyof typeof words;
 export function say(lang: Lang, word: Word, ...fill: (string | number)[]): string {
   let i = 0;
   return words[word][lang === "zh" ? 0 : 1].replace(/\{\}/g, () => String(fill[i++] ?? ""));
+}
+
+/** Why a feed is not live, in words, where the box gave a reason we know. */
+export function why(lang: Lang, code: string): string[] {
+  const word = `why_${code}`;
+  return word in words ? [say(lang, word as Word)] : [];
 }
 
 /** What a line says of itself; its own word where we know none. */

@@ -13,13 +13,14 @@ export type Value = number | string | boolean | null;
 
 export type Mode = "exact" | "fast";
 
-export type FeedState = "live" | "connecting" | "no_signal" | "paused";
+export type FeedState = "live" | "suspect" | "connecting" | "no_signal" | "paused";
 
 export interface Health {
   state: FeedState;
   /** Microseconds of UTC. */
   sinceUtcUs: number;
-  reason: string;
+  /** Why; `text.ts` has the words. */
+  code: string;
 }
 
 export interface Tag {
@@ -99,11 +100,11 @@ function label(v: unknown, or: string): Label {
 
 function health(v: unknown): Health {
   const o = isObject(v) ? v : {};
-  const known = ["live", "connecting", "no_signal", "paused"].includes(str(o.state));
+  const known = ["live", "suspect", "connecting", "no_signal", "paused"].includes(str(o.state));
   return {
     state: known ? (o.state as FeedState) : "connecting",
     sinceUtcUs: num(o.since_utc_us, 0),
-    reason: str(o.reason),
+    code: str(o.code),
   };
 }
 

@@ -18,7 +18,7 @@ const rtpAt = (ms: number): number => (4_294_960_000 + ms * 90) >>> 0;
 
 const message = (ms: number, ...samples: WireSample[]): Message => ({
   seq: 0, rtp: rtpAt(ms), utcUs: T0 + ms * 1000, sentUtcUs: null, clock: "locked",
-  state: { state: "live", sinceUtcUs: 0, reason: "" }, mode: "exact", delayMs: 0, viewers: 1, samples,
+  state: { state: "live", sinceUtcUs: 0, code: "" }, mode: "exact", delayMs: 0, viewers: 1, samples,
 });
 
 const shown = (join: Join, ms: number): unknown => join.frame(rtpAt(ms), 0)?.views[0]?.value;

@@ -3,11 +3,12 @@ import { test } from "node:test";
 import { Liveness, STILL_MS } from "../src/liveness";
 import { CAP_MS, FIRST_MS, fullPauseMs, pauseMs } from "../src/retry";
 import { judge, type Facts } from "../src/state";
+import type { FeedState } from "../src/wire";
 
 const facts = (more: Partial<Facts>): Facts => ({
-  link: "up", verdict: "moving", held: false, stands: false, health: { state: "live", sinceUtcUs: 0, reason: "" }, ...more,
+  link: "up", verdict: "moving", held: false, stands: false, health: { state: "live", sinceUtcUs: 0, code: "" }, ...more,
 });
-const says = (state: "live" | "connecting" | "no_signal" | "paused") => ({ state, sinceUtcUs: 0, reason: "" });
+const says = (state: FeedState) => ({ state, sinceUtcUs: 0, code: "" });
 
 test("live is said only of pictures that arrive and change", () => {
   assert.equal(judge(facts({})), "live");
@@ -27,6 +28,12 @@ test("the box's own word on a feed stands over moving pictures", () => {
   assert.equal(judge(facts({ health: says("no_signal") })), "no_signal");
   assert.equal(judge(facts({ health: says("paused") })), "paused");
   assert.equal(judge(facts({ health: says("connecting") })), "connecting");
+});
+
+test("pictures that the box doubts are not live", () => {
+  assert.equal(judge(facts({ health: says("suspect") })), "suspect");
+  assert.equal(judge(facts({ health: says("suspect"), verdict: "still" })), "suspect");
+  assert.equal(judge(facts({ health: says("suspect"), verdict: "stalled" })), "connecting");
 });
 
 test("a line that says it stands may stand still", () => {

@@ -1,0 +1,224 @@
+//! The encoder and all behind it: raw pictures in, access units to [`Flow`].
+//!
+//! It outlives cameras: whoever pictures, it goes through the same elements, so
+//! that the stream's parameters stay and no viewer notices more than another
+//! picture. Its base time is zero and its clock is `CLOCK_MONOTONIC`, so a
+//! running time *is* a [`Mono`]. When the encoder falls behind, the oldest raw
+//! picture of two goes and is counted. Coded pictures are never dropped.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::encoder::{Encoder, element, filter};
+use super::flow::Flow;
+use crate::clock;
+use crate::model::Mono;
+
+/// Raw pictures that wait for the encoder at most.
+const QUEUE: u64 = 2;
+
+/// What is done with an access unit: its PTS, its bytes, when it came out.
+pub(super) type Taker = Box<dyn Fn(Mono, &[u8], Mono) + Send + Sync>;
+
+/// An encoder in its pipeline. Stopped when dropped.
+pub(super) struct Line {
+    pipeline: gst::Pipeline,
+    entry: gst_app::AppSrc,
+    out: gst_app::AppSink,
+}
+
+/// A pipeline whose running time is the monotonic clock.
+pub(super) fn monotonic() -> gst::Pipeline {
+    let pipeline = gst::Pipeline::new();
+    pipeline.set_start_time(gst::ClockTime::NONE); // keep base time
+    pipeline.set_base_time(gst::ClockTime::ZERO);
+    pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+    pipeline
+}
+
+impl Line {
+    /// A line that is not playing yet; `taker` gets what it encodes.
+    ///
+    /// # Errors
+    /// An element is missing or does not link.
+    pub fn new(encoder: Encoder, flow: &Arc<Flow>, taker: Taker) -> Result<Self> {
+        let pipeline = monotonic();
+        let entry = gst_app::AppSrc::builder()
+            .is_live(true)
+            .format(gst::Format::Time)
+            .build();
+        entry.set_property("max-buffers", QUEUE);
+        entry.set_property("max-bytes", 0u64);
+        entry.set_property_from_str("leaky-type", "downstream"); // the oldest goes
+        let noted = flow.clone();
+        on_buffer(entry.upcast_ref(), "src", move |at, _| noted.admitted(at))?;
+        let noted = flow.clone();
+        on_buffer(&encoder.encode, "sink", move |at, now| noted.entered(at, now))?;
+        let parse = element("h264parse")?;
+        parse.set_property("config-interval", -1i32); // parameter sets with every key frame
+        let coded = filter(CODED)?;
+        let out = sink(taker);
+        let mut chain = vec![entry.clone().upcast()];
+        chain.extend(encoder.chain);
+        chain.extend([parse, coded, out.clone().upcast()]);
+        pipeline.add_many(&chain).context("assemble the encoder's pipeline")?;
+        gst::Element::link_many(&chain).context("link the encoder's pipeline: caps do not fit")?;
+        Ok(Self { pipeline, entry, out })
+    }
+
+    /// Starts it; may block for as long as the driver takes.
+    ///
+    /// # Errors
+    /// It does not start; the bus has the reason.
+    pub fn play(&self) -> Result<()> {
+        play(&self.pipeline, "the encoder's pipeline does not start")
+    }
+
+    /// Stops it; may block for as long as the driver takes.
+    pub fn stop(&self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+
+    /// Its messages.
+    pub fn bus(&self) -> Option<gst::Bus> {
+        self.pipeline.bus()
+    }
+
+    /// Hands a raw picture over; never waits. Its PTS is its capture time.
+    pub fn picture(&self, buffer: &gst::Buffer, caps: &gst::Caps) {
+        // Refused while it stops or has failed: then another line is on its way.
+        let _ = self.entry.push_sample(&gst::Sample::builder().buffer(buffer).caps(caps).build());
+    }
+
+    /// Asks the encoder for a key frame with its parameter sets; false if nobody took it.
+    pub fn force_key(&self) -> bool {
+        let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+        self.out.send_event(event)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Whole access units with start codes.
+pub(super) const CODED: &str = "video/x-h264,stream-format=byte-stream,alignment=au";
+
+/// Starts a pipeline; its bus says why it does not.
+pub(super) fn play(pipeline: &gst::Pipeline, failed: &'static str) -> Result<()> {
+    if pipeline.set_state(gst::State::Playing).is_ok() {
+        return Ok(());
+    }
+    bail!(failed)
+}
+
+/// The end: hands each access unit on, on the encoder's own thread.
+pub(super) fn sink(taker: Taker) -> gst_app::AppSink {
+    let take = move |sink: &gst_app::AppSink| {
+        let now = clock::now();
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        // x264enc shifts its PTS by 1000 h and its segment with them.
+        let at = (sample.segment())
+            .and_then(|s| s.downcast_ref::<gst::ClockTime>())
+            .zip(sample.buffer().and_then(|b| b.pts()))
+            .and_then(|(segment, pts)| segment.to_running_time(pts));
+        if let (Some(at), Some(buffer)) = (at, sample.buffer())
+            && let Ok(data) = buffer.map_readable()
+        {
+            taker(Mono(at.nseconds()), &data, now);
+        }
+        Ok(gst::FlowSuccess::Ok)
+    };
+    gst_app::AppSink::builder()
+        .sync(false)
+        .max_buffers(8)
+        .callbacks(gst_app::AppSinkCallbacks::builder().new_sample(take).build())
+        .build()
+}
+
+/// Calls `note` with the capture time of each picture that passes a pad.
+fn on_buffer(
+    element: &gst::Element,
+    pad: &str,
+    note: impl Fn(Mono, Mono) + Send + Sync + 'static,
+) -> Result<()> {
+    let pad =
+        element.static_pad(pad).with_context(|| format!("{} has no {pad}", element.name()))?;
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(at) = info.buffer().and_then(|b| b.pts()) {
+            note(Mono(at.nseconds()), clock::now());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::encoder::ladder::{LADDER, candidates};
+    use super::super::encoder::{Wanted, make};
+    use super::super::timing::Edge;
+    use super::*;
+    use crate::feed::ring::Ring;
+    use std::sync::{Mutex, mpsc};
+    use std::time::{Duration, Instant};
+
+    /// Waits for `done`, at most 20 s.
+    fn until(what: &str, done: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s for {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// While the encoder is busy with one picture, two wait and the rest are
+    /// shed, the oldest first; every one is counted.
+    #[test]
+    fn busy_encoder_sheds_raw_pictures_and_counts_them() {
+        gst::init().unwrap();
+        let wanted = Wanted { width: 64, height: 64, fps: 30, bitrate_kbps: 100, gop_frames: 1000 };
+        let candidate = &candidates(LADDER, Some("x264enc"))[0];
+        let mut encoder = make(candidate, &wanted, None).unwrap();
+        let busy = element("identity").unwrap();
+        busy.set_property("signal-handoffs", true);
+        let (release, released) = mpsc::channel::<()>();
+        let (entered, enters) = mpsc::channel::<()>();
+        let (released, entered) = (Mutex::new(released), Mutex::new(entered));
+        busy.connect("handoff", false, move |_| {
+            let _ = entered.lock().unwrap().send(());
+            let _ = released.lock().unwrap().recv(); // until the test lets go of it
+            None
+        });
+        encoder.chain.insert(0, busy);
+        let ring = Ring::new("t".into());
+        let flow = Flow::new(ring.clone(), 30);
+        let taker = flow.clone();
+        let taker: Taker = Box::new(move |at, data, now| taker.coded(at, data, now));
+        let line = Line::new(encoder, &flow, taker).unwrap();
+        line.play().unwrap();
+        let caps = "video/x-raw,format=I420,width=64,height=64,framerate=30/1".parse().unwrap();
+        let push = |n: u8| {
+            let now = clock::now();
+            let at = flow.seen(Some(now), Edge::Exact, now).at;
+            let mut buffer = gst::Buffer::from_slice(vec![n; 64 * 64 * 3 / 2]);
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(at.0));
+            line.picture(&buffer, &caps);
+        };
+        push(0);
+        enters.recv_timeout(Duration::from_secs(20)).expect("the first picture goes in");
+        (1..=10).for_each(push);
+        drop(release);
+        let frames = || ring.newest().map_or(0, |newest| newest.seq + 1);
+        until("all 11 to come out or be counted", || frames() + flow.shed() == 11);
+        assert!(flow.shed() >= 7, "{} shed", flow.shed());
+        line.stop();
+    }
+}

@@ -1,0 +1,110 @@
+//! The slate's pictures, while the camera has none.
+//!
+//! Comes in: who is on. Goes out: drawn pictures to the switch, [`FPS`] a
+//! second, which keeps the encoder and its viewers going. A camera that starts
+//! quickly is waited for: the slate begins after [`GRACE`].
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use gstreamer as gst;
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::blocking::blocking;
+use super::flow::Flow;
+use super::push::Pixels;
+use super::slate::Painter;
+use super::switch::{On, Switch};
+use crate::clock::{self, WallClock};
+use crate::config::camera::Camera;
+use crate::model::{Label, Reason};
+
+/// Slates per second: its clock shows seconds, and encoders want to be fed.
+const FPS: u32 = 10;
+/// A camera that is there has its first picture within this; then the stream
+/// takes its colours from the camera and shows no slate at all.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// What every slate of a box looks like.
+#[derive(Clone)]
+pub struct Look {
+    /// The manufacturer's name, from the configuration.
+    pub brand: Label,
+    /// `#rrggbb`
+    pub accent: String,
+    /// For the time on it.
+    pub wall: Arc<WallClock>,
+}
+
+/// Shows slates whenever the camera is off, until the stop token.
+pub(super) async fn run(
+    camera: &Camera,
+    look: &Look,
+    flow: &Flow,
+    switch: &Switch,
+    stop: &CancellationToken,
+) {
+    let show = async {
+        sleep(GRACE).await;
+        if let Err(error) = show(camera, look, flow, switch).await {
+            warn!("no slate: {error:#}");
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = show => {}
+    }
+}
+
+async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Result<()> {
+    let caps = caps(camera)?;
+    let mut on = switch.on();
+    let mut painter: Option<Arc<Mutex<Painter>>> = None;
+    let mut tick = interval(Duration::from_secs(1) / FPS);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let reason = match &*on.wait_for(|on| *on != On::Camera).await? {
+            On::Slate(reason, _) => *reason,
+            On::Camera => Reason::Starting,
+        };
+        let painter = match &painter {
+            Some(painter) => painter.clone(),
+            None => {
+                let (width, height, look) = (camera.width, camera.height, look.clone());
+                let made = blocking("draw the slate", move || {
+                    Painter::new(width, height, &look.brand, &look.accent)
+                });
+                painter.insert(Arc::new(Mutex::new(made.await??))).clone()
+            }
+        };
+        let utc = look.wall.utc(clock::now());
+        let draw = move || painter.lock().expect("slate lock").picture(reason, utc);
+        let mut buffer = gst::Buffer::from_slice(blocking("draw the slate", draw).await?);
+        let at = flow.drawn(clock::now());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::from_nseconds(at.0));
+        }
+        switch.slate_picture(&buffer, &caps);
+        tokio::select! {
+            _ = tick.tick() => {}
+            // Another reason, or the slate's turn: at once.
+            changed = on.changed() => changed?,
+        }
+    }
+}
+
+fn caps(camera: &Camera) -> Result<gst::Caps> {
+    Ok(format!(
+        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry={}",
+        Pixels::I420.caps_name(),
+        camera.width,
+        camera.height,
+        camera.fps,
+        Pixels::I420.colorimetry(),
+    )
+    .parse()?)
+}
