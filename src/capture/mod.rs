@@ -17,6 +17,7 @@ mod pipeline;
 pub mod probe;
 pub mod push;
 mod session;
+pub mod slate;
 pub mod timing;
 mod transit;
 
