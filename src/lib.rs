@@ -2,7 +2,7 @@
 //! the very frame, in a browser. `docs/design.md` has the picture.
 //!
 //! Imports point one way: `cli > app > {capture telemetry web sim} >
-//! {feed mqtt} > {config task status} > {clock model}`; siblings never import each other.
+//! {feed mqtt paint} > {config task status} > {clock model}`; siblings never import each other.
 
 pub mod app;
 pub mod capture;
@@ -13,6 +13,7 @@ pub mod feed;
 pub mod model;
 pub mod mqtt;
 pub mod observe;
+pub mod paint;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

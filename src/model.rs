@@ -82,6 +82,70 @@ pub struct Label {
     pub en: String,
 }
 
+/// Why a picture is not the camera's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// The camera is being opened.
+    Starting,
+    /// Its port is empty.
+    Unplugged,
+    /// It is there but delivers no pictures, or garbage.
+    NoSignal,
+    /// Something else holds it.
+    Busy,
+    /// It cannot deliver what is configured.
+    WrongFormat,
+    /// People at the line closed it.
+    Privacy,
+    /// Its pictures cannot be encoded.
+    Encoder,
+    /// Anything else.
+    Failed,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 8] = [
+        Self::Starting,
+        Self::Unplugged,
+        Self::NoSignal,
+        Self::Busy,
+        Self::WrongFormat,
+        Self::Privacy,
+        Self::Encoder,
+        Self::Failed,
+    ];
+
+    /// For programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Unplugged => "unplugged",
+            Self::NoSignal => "no_signal",
+            Self::Busy => "busy",
+            Self::WrongFormat => "wrong_format",
+            Self::Privacy => "privacy",
+            Self::Encoder => "encoder",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// For viewers.
+    pub fn words(self) -> Label {
+        let (zh, en) = match self {
+            Self::Starting => ("正在启动摄像机", "The camera is starting"),
+            Self::Unplugged => ("摄像机已断开", "The camera is disconnected"),
+            Self::NoSignal => ("摄像机没有信号", "No signal from the camera"),
+            Self::Busy => ("摄像机正被占用", "The camera is in use elsewhere"),
+            Self::WrongFormat => ("摄像机格式不受支持", "The camera's format is not supported"),
+            Self::Privacy => ("隐私保护已开启", "Privacy mode is on"),
+            Self::Encoder => ("视频编码中断", "Video encoding was interrupted"),
+            Self::Failed => ("画面暂时不可用", "The picture is not available"),
+        };
+        Label { zh: zh.into(), en: en.into() }
+    }
+}
+
 /// When light was captured, and how sure we are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Captured {

@@ -3,8 +3,8 @@
 use tiny_skia::PathBuilder;
 
 use super::palette::*;
-use super::pen::{Pen, rounded};
 use super::sprite::Bounds;
+use crate::paint::pen::{Pen, rounded};
 
 /// What a bottle covers around its foot.
 pub const BOUNDS: Bounds = Bounds { left: -30.0, top: -158.0, right: 30.0, bottom: 8.0 };

@@ -1,7 +1,7 @@
 //! What never moves: the hall, the conveyor's frame, the backs of the machines.
 
 use super::palette::*;
-use super::pen::{Ink, Pen};
+use crate::paint::pen::{Ink, Pen};
 
 /// Where bottles stand.
 pub const FOOT: f32 = 568.0;

@@ -6,20 +6,19 @@
 
 mod bottle;
 mod hall;
-mod i420;
 mod palette;
-mod pen;
 mod scene;
 mod sprite;
 mod stations;
 mod strip;
 
-use anyhow::ensure;
+use anyhow::Context;
 use tiny_skia::{Pixmap, Transform};
 
 use super::line::Line;
-use i420::{Canvas, Planes};
-use pen::{Pen, Type};
+use crate::paint::i420::{self, Canvas, Planes};
+use crate::paint::pen::Pen;
+use crate::paint::text::Type;
 use scene::Scene;
 pub use sprite::View;
 
@@ -83,12 +82,7 @@ impl Painter {
 
     /// Refuses a size that cannot be drawn.
     pub fn check(width: usize, height: usize) -> anyhow::Result<()> {
-        let fits = |side: usize| (64..=4096).contains(&side) && side.is_multiple_of(2);
-        ensure!(
-            fits(width) && fits(height),
-            "demo line: a picture of {width}x{height}: sides are even, 64 to 4096"
-        );
-        Ok(())
+        i420::check(width, height).context("demo line")
     }
 
     /// Bytes of one picture.

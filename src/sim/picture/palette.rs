@@ -1,6 +1,6 @@
 //! The colours of the demo line: amber before a cool hall, warm machines.
 
-use super::pen::Ink;
+use crate::paint::pen::Ink;
 
 /// The product and the accent.
 pub const AMBER: Ink = Ink::of(0xe8951f);

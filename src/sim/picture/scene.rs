@@ -3,11 +3,12 @@
 use super::Loose;
 use super::bottle;
 use super::hall::{BELT, FOOT};
-use super::i420::{Canvas, Rows};
 use super::palette::*;
-use super::pen::{Ink, Type};
 use super::sprite::{Bounds, Moves, Sprite, View};
 use super::stations::*;
+use crate::paint::i420::{Canvas, Rows};
+use crate::paint::pen::{Ink, Pen};
+use crate::paint::text::Type;
 use crate::sim::line::plan::*;
 use crate::sim::line::{Bottle, Capper, Filler, Kicked, Line, Mode, Stage};
 
@@ -48,12 +49,10 @@ pub struct Scene {
 impl Scene {
     /// Draws every sprite for `view`.
     pub fn new(view: &View, faces: &Type) -> anyhow::Result<Self> {
-        let sprite = |bounds, moves, draw: &dyn Fn(&mut super::Pen)| {
-            Sprite::new(view, faces, bounds, moves, draw)
-        };
-        let still = |bounds, draw: &dyn Fn(&mut super::Pen)| sprite(bounds, Moves::Not, draw);
-        let around_bottle =
-            |draw: &dyn Fn(&mut super::Pen)| sprite(bottle::BOUNDS, Moves::Sideways, draw);
+        let sprite =
+            |bounds, moves, draw: &dyn Fn(&mut Pen)| Sprite::new(view, faces, bounds, moves, draw);
+        let still = |bounds, draw: &dyn Fn(&mut Pen)| sprite(bounds, Moves::Not, draw);
+        let around_bottle = |draw: &dyn Fn(&mut Pen)| sprite(bottle::BOUNDS, Moves::Sideways, draw);
         let left = -view.left / view.scale;
         let width = view.width as f32 / view.scale;
         let belt = Bounds { left: 0.0, top: 0.0, right: width + 2.0 * LINK, bottom: 40.0 };

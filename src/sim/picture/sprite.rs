@@ -2,8 +2,9 @@
 
 use tiny_skia::{Pixmap, Transform};
 
-use super::i420::{Canvas, Planes, Rows};
-use super::pen::{Pen, Type};
+use crate::paint::i420::{Canvas, Planes, Rows};
+use crate::paint::pen::Pen;
+use crate::paint::text::Type;
 
 /// Which part of the hall a picture shows: design pixels to picture pixels.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -2,8 +2,8 @@
 
 use super::hall::FOOT;
 use super::palette::*;
-use super::pen::{Align, Ink, Pen};
 use super::sprite::Bounds;
+use crate::paint::pen::{Align, Ink, Pen};
 use crate::sim::line::plan::{CAPPER_X, CHECK_X, GATE_X, NOZZLES, PITCH, REJECT_X};
 
 /// The middle of the nozzle row.

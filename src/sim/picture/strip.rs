@@ -1,6 +1,6 @@
 //! The calibration strip: the line's tick, readable from the picture.
 
-use super::i420::Canvas;
+use crate::paint::i420::Canvas;
 
 /// Side of one square, picture pixels.
 pub const SQUARE: usize = 32;
@@ -37,7 +37,7 @@ pub fn lay(canvas: &mut Canvas, tick: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::picture::i420::bytes;
+    use crate::paint::i420::bytes;
 
     /// The strip reads back as the tick, at both usual sizes.
     #[test]

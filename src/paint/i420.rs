@@ -4,6 +4,7 @@
 //! drawn; laying a sprite on the canvas works on its planes alone, so a
 //! picture costs one copy of the background and the sprites' own pixels.
 
+use anyhow::ensure;
 use tiny_skia::Pixmap;
 
 /// A picture: full Y, then U and V at half width and half height, tightly packed.
@@ -19,6 +20,19 @@ pub struct Canvas<'a> {
 /// Bytes of a picture. Both sides are even.
 pub const fn bytes(width: usize, height: usize) -> usize {
     width * height * 3 / 2
+}
+
+/// Refuses a size that cannot be drawn.
+///
+/// # Errors
+/// A side that is odd, below 64 or above 4096 pixels.
+pub fn check(width: usize, height: usize) -> anyhow::Result<()> {
+    let fits = |side: usize| (64..=4096).contains(&side) && side.is_multiple_of(2);
+    ensure!(
+        fits(width) && fits(height),
+        "a picture of {width}x{height}: sides are even, 64 to 4096"
+    );
+    Ok(())
 }
 
 /// Where on the canvas something may be drawn, in whole pixels.
@@ -73,32 +87,17 @@ impl Planes {
         for plane in [&mut self.u, &mut self.v, &mut self.clear] {
             plane.resize(w / 2 * (h / 2), 0);
         }
-        let data = pixels.data();
+        if w == 0 || h == 0 {
+            return;
+        }
         let stride = pixels.width() as usize * 4;
-        for y in (0..h).step_by(2) {
-            for x in (0..w).step_by(2) {
-                let mut sum = [0i32; 4];
-                for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                    let at = (y + dy) * stride + (x + dx) * 4;
-                    let rgba = [data[at], data[at + 1], data[at + 2], data[at + 3]].map(i32::from);
-                    let [r, g, b, a] = rgba;
-                    let out = (y + dy) * w + x + dx;
-                    // Y' = 16 + 219 (0.2126 R + 0.7152 G + 0.0722 B), ITU-R BT.709.
-                    let luma = 11_966 * r + 40_254 * g + 4_064 * b + 16 * 257 * a;
-                    self.luma.ink[out] = ((luma + 32_768) >> 16) as u8;
-                    self.luma.clear[out] = (255 - a) as u8;
-                    for (s, c) in sum.iter_mut().zip(rgba) {
-                        *s += c;
-                    }
-                }
-                let [r, g, b, a] = sum;
-                let out = y / 2 * (w / 2) + x / 2;
-                let u = -6_596 * r - 22_189 * g + 28_784 * b + 128 * 257 * a;
-                let v = 28_784 * r - 26_145 * g - 2_639 * b + 128 * 257 * a;
-                self.u[out] = ((u + 131_072) >> 18) as u8;
-                self.v[out] = ((v + 131_072) >> 18) as u8;
-                self.clear[out] = (255 - (a + 2) / 4) as u8;
-            }
+        let rows = pixels.data().chunks_exact(2 * stride);
+        let luma =
+            self.luma.ink.chunks_exact_mut(2 * w).zip(self.luma.clear.chunks_exact_mut(2 * w));
+        let u = self.u.chunks_exact_mut(w / 2);
+        let chroma = u.zip(self.v.chunks_exact_mut(w / 2)).zip(self.clear.chunks_exact_mut(w / 2));
+        for ((rgba, luma), ((u, v), clear)) in rows.zip(luma).zip(chroma) {
+            read_rows(rgba.split_at(stride), luma, [u, v, clear]);
         }
     }
 
@@ -124,6 +123,38 @@ impl Planes {
         };
         blend(u, w / 2, h / 2, &self.u, &self.clear, half);
         blend(v, w / 2, h / 2, &self.v, &self.clear, half);
+    }
+}
+
+/// Two rows of pixels to two rows of luma and its opacity, and one of chroma.
+fn read_rows(rgba: (&[u8], &[u8]), luma: (&mut [u8], &mut [u8]), chroma: [&mut [u8]; 3]) {
+    let w = luma.0.len() / 2;
+    let (upper, lower) = luma.0.split_at_mut(w);
+    let (upper_clear, lower_clear) = luma.1.split_at_mut(w);
+    read_luma(rgba.0, upper, upper_clear);
+    read_luma(rgba.1, lower, lower_clear);
+    let [u, v, clear] = chroma;
+    let squares = rgba.0.chunks_exact(8).zip(rgba.1.chunks_exact(8));
+    for (((upper, lower), (u, v)), clear) in squares.zip(u.iter_mut().zip(v)).zip(clear) {
+        let sum = |c: usize| {
+            i32::from(upper[c])
+                + i32::from(upper[c + 4])
+                + i32::from(lower[c])
+                + i32::from(lower[c + 4])
+        };
+        let (r, g, b, a) = (sum(0), sum(1), sum(2), sum(3));
+        *u = ((-6_596 * r - 22_189 * g + 28_784 * b + 128 * 257 * a + 131_072) >> 18) as u8;
+        *v = ((28_784 * r - 26_145 * g - 2_639 * b + 128 * 257 * a + 131_072) >> 18) as u8;
+        *clear = (255 - (a + 2) / 4) as u8;
+    }
+}
+
+fn read_luma(rgba: &[u8], ink: &mut [u8], clear: &mut [u8]) {
+    for ((rgba, ink), clear) in rgba.chunks_exact(4).zip(ink).zip(clear) {
+        let [r, g, b, a] = [rgba[0], rgba[1], rgba[2], rgba[3]].map(i32::from);
+        // Y' = 16 + 219 (0.2126 R + 0.7152 G + 0.0722 B), ITU-R BT.709.
+        *ink = ((11_966 * r + 40_254 * g + 4_064 * b + 16 * 257 * a + 32_768) >> 16) as u8;
+        *clear = (255 - a) as u8;
     }
 }
 

@@ -1,10 +1,10 @@
 //! Drawing in design pixels: anti-aliased shapes and text on a pixel map.
 
-use ab_glyph::{Font, FontRef, OutlineCurve, PxScale, ScaleFont};
-use anyhow::Context;
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform,
 };
+
+use super::text::Type;
 
 /// A colour, `0xRRGGBB`, with its opacity in 1/255.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,78 +31,6 @@ pub enum Align {
     Middle,
 }
 
-/// The two faces: Latin, and the Chinese words on the plates.
-pub struct Type {
-    latin: FontRef<'static>,
-    han: FontRef<'static>,
-}
-
-impl Type {
-    /// Reads the faces that are part of this program.
-    pub fn load() -> anyhow::Result<Self> {
-        let latin = include_bytes!("../assets/barlow-condensed-600.ttf");
-        let han = include_bytes!("../assets/noto-sans-sc-500.ttf");
-        Ok(Self {
-            latin: FontRef::try_from_slice(latin).context("demo line: read the Latin face")?,
-            han: FontRef::try_from_slice(han).context("demo line: read the Chinese face")?,
-        })
-    }
-
-    /// The outline of `text` with its baseline from the origin, and its width.
-    /// Digits are as wide as the widest: a changing number must not move.
-    fn outline(&self, text: &str, size: f32) -> (Option<Path>, f32) {
-        let mut path = PathBuilder::new();
-        let mut x = 0.0;
-        for c in text.chars() {
-            let face = if c.is_ascii() { &self.latin } else { &self.han };
-            // A face's `PxScale` is its height, not its em.
-            let em = face.units_per_em().unwrap_or(1000.0);
-            let scale = size / em;
-            let scaled = face.as_scaled(PxScale::from(size * face.height_unscaled() / em));
-            let glyph = face.glyph_id(c);
-            let own = scaled.h_advance(glyph);
-            let cell = match c {
-                '0'..='9' => scaled.h_advance(face.glyph_id('0')),
-                _ => own,
-            };
-            let left = x + (cell - own) / 2.0;
-            if let Some(outline) = face.outline(glyph) {
-                trace(&mut path, &outline.curves, left, scale);
-            }
-            x += cell;
-        }
-        (path.finish(), x)
-    }
-}
-
-/// Adds a glyph's curves; its own y points up.
-fn trace(path: &mut PathBuilder, curves: &[OutlineCurve], left: f32, scale: f32) {
-    let at = |p: ab_glyph::Point| (left + p.x * scale, -p.y * scale);
-    let mut end = None;
-    for curve in curves {
-        let (from, to) = match curve {
-            OutlineCurve::Line(a, b)
-            | OutlineCurve::Quad(a, _, b)
-            | OutlineCurve::Cubic(a, _, _, b) => (at(*a), at(*b)),
-        };
-        if end != Some(from) {
-            if end.is_some() {
-                path.close();
-            }
-            path.move_to(from.0, from.1);
-        }
-        match curve {
-            OutlineCurve::Line(..) => path.line_to(to.0, to.1),
-            OutlineCurve::Quad(_, c, _) => path.quad_to(at(*c).0, at(*c).1, to.0, to.1),
-            OutlineCurve::Cubic(_, c, d, _) => {
-                path.cubic_to(at(*c).0, at(*c).1, at(*d).0, at(*d).1, to.0, to.1);
-            }
-        }
-        end = Some(to);
-    }
-    path.close();
-}
-
 /// Draws on one pixel map.
 pub struct Pen<'a> {
     pixels: &'a mut Pixmap,
@@ -125,6 +53,12 @@ impl<'a> Pen<'a> {
     /// Draws with its origin moved.
     pub fn moved(&mut self, x: f32, y: f32, draw: impl FnOnce(&mut Pen)) {
         self.turned(x, y, 0.0, draw);
+    }
+
+    /// Draws with its origin moved and everything larger by `scale`.
+    pub fn scaled(&mut self, x: f32, y: f32, scale: f32, draw: impl FnOnce(&mut Pen)) {
+        let to_pixels = self.to_pixels.pre_translate(x, y).pre_scale(scale, scale);
+        draw(&mut Pen { pixels: self.pixels, to_pixels, faces: self.faces });
     }
 
     /// Fills an outline.
