@@ -226,10 +226,7 @@ impl Floor {
 /// What a slate calls the house; the line's name where it has none.
 fn brand(studio: &Studio) -> Label {
     let own = |brand: &str, name: &str| (if brand.is_empty() { name } else { brand }).to_owned();
-    Label {
-        zh: own(&studio.brand.zh, &studio.name.zh),
-        en: own(&studio.brand.en, &studio.name.en),
-    }
+    Label { zh: own(&studio.brand.zh, &studio.name.zh), en: own(&studio.brand.en, &studio.name.en) }
 }
 
 /// The page's address as a person types it.

@@ -165,7 +165,11 @@ async fn the_slate_takes_the_place_of_a_silent_source() {
     assert!(back.seq > later.seq && back.captured.at > later.captured.at);
     until("live again", || line.status.get("feed/t").filter(|h| h.state == State::Live)).await;
     let mut reader = line.ring.reader();
-    let sets = |data: &[u8]| data[..data.windows(4).position(|w| w == [0, 0, 1, 0x65]).unwrap()].to_vec();
+    // Parameter sets: the first two NAL units.
+    let sets = |data: &[u8]| {
+        let third = data.windows(4).enumerate().filter(|(_, w)| *w == [0, 0, 0, 1]).nth(2);
+        data[..third.map_or(data.len(), |(at, _)| at)].to_vec()
+    };
     // The newest key frame is that of the turn back.
     let key = until("a key frame", || reader.try_next()).await.frame;
     assert!(key.key && key.seq > later.seq, "{} after {}", key.seq, later.seq);
@@ -184,7 +188,8 @@ async fn restarted_session_continues_the_feed() {
     for _ in 0..2 {
         let stop = CancellationToken::new();
         let source = Source::Push(push.clone());
-        let run = capture::run(camera.clone(), source, look(), ring.clone(), Status::new(), stop.clone());
+        let run =
+            capture::run(camera.clone(), source, look(), ring.clone(), Status::new(), stop.clone());
         let line = Line {
             pictures: pictures.clone(),
             ring: ring.clone(),

@@ -48,10 +48,7 @@ impl Line {
     /// An element is missing or does not link.
     pub fn new(encoder: Encoder, flow: &Arc<Flow>, taker: Taker) -> Result<Self> {
         let pipeline = monotonic();
-        let entry = gst_app::AppSrc::builder()
-            .is_live(true)
-            .format(gst::Format::Time)
-            .build();
+        let entry = gst_app::AppSrc::builder().is_live(true).format(gst::Format::Time).build();
         entry.set_property("max-buffers", QUEUE);
         entry.set_property("max-bytes", 0u64);
         entry.set_property_from_str("leaky-type", "downstream"); // the oldest goes

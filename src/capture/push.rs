@@ -138,11 +138,6 @@ impl PushSource {
             self.slot.filled.notified().await;
         }
     }
-
-    /// Counts a picture that the pipeline could not take.
-    pub(super) fn shed(&self) {
-        self.slot.shed.increment(1);
-    }
 }
 
 #[cfg(test)]

@@ -51,8 +51,11 @@ impl Reporter<'_> {
         let mut on = self.switch.on();
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut counts =
-            Counts { shed: self.flow.shed(), strange: self.flow.implausible(), ..Counts::default() };
+        let mut counts = Counts {
+            shed: self.flow.shed(),
+            strange: self.flow.implausible(),
+            ..Counts::default()
+        };
         for n in 0u64.. {
             let who = on.borrow_and_update().clone();
             let (state, code, reason) = self.judge(&who);

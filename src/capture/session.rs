@@ -253,4 +253,3 @@ async fn exposure(found: &Found, exposure: &Exposure) {
         }
     }
 }
-

@@ -40,7 +40,11 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
         return (state, reason.code(), why.to_string());
     }
     if facts.out.is_none_or(|out| facts.now.since(out) > facts.limit) {
-        return (State::Connecting, Reason::Starting.code(), "the first picture is on its way".into());
+        return (
+            State::Connecting,
+            Reason::Starting.code(),
+            "the first picture is on its way".into(),
+        );
     }
     match facts.doubt {
         Some(doubt) => (State::Suspect, doubt.code(), doubt.words()),
