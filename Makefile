@@ -67,8 +67,10 @@ test-rust-now:
 	@scripts/ui
 	cargo test --locked
 
+# As the tests build it: `cargo build` alone has other features of some crates, and takes minutes.
 test-page-now:
-	cargo build --locked
+	@scripts/ui
+	cargo test --locked --no-run
 	scripts/test-page
 
 test-vm-now:

@@ -1,10 +1,12 @@
 //! What a viewer costs: CPU time and memory of the serving process, and loss.
 //!
-//! `cargo bench --bench fanout [-- VIEWERS …]`, by default 50 and 200.
+//! `cargo bench --bench fanout [-- VIEWERS … [one-by-one]]`, by default 50 and 200.
 //!
 //! This process serves a made-up feed of 1 Mbit/s at 30 fps, a key frame of
 //! 40 kB every two seconds, over real HTTP and UDP; the viewers are another
-//! process, `whep-load`. Fails when the targets are missed.
+//! process, `whep-load`. They take bursts in one piece (UDP GRO), so that the
+//! server is not charged for the receiving half of loopback; `one-by-one`
+//! measures with viewers that do not. Fails when the targets are missed.
 #![allow(clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -33,13 +35,14 @@ const CPU_MS: f64 = 1.0;
 const MEMORY_KB: f64 = 250.0;
 
 fn main() -> ExitCode {
+    let one_by_one = std::env::args().any(|a| a == "one-by-one");
     let wanted: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let wanted = if wanted.is_empty() { vec![50, 200] } else { wanted };
     println!("1 Mbit/s, {FPS} fps, {SECONDS} s each");
     println!("viewers  CPU ms per viewer-second  kB per viewer");
     let mut ok = true;
     for viewers in wanted {
-        match measure(viewers) {
+        match measure(viewers, one_by_one) {
             Ok(good) => ok &= good,
             Err(error) => {
                 println!("{viewers:>7}  {error:#}");
@@ -79,7 +82,7 @@ fn access_unit(seq: u64) -> Vec<u8> {
     data
 }
 
-fn measure(viewers: usize) -> anyhow::Result<bool> {
+fn measure(viewers: usize, one_by_one: bool) -> anyhow::Result<bool> {
     let ring = Ring::new("cam".into());
     let web = Web {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -106,7 +109,7 @@ fn measure(viewers: usize) -> anyhow::Result<bool> {
     let camera = std::thread::spawn(move || film(&camera, &until));
     std::thread::sleep(Duration::from_secs(1));
     let before = rss_kb()?;
-    let mut load = Load::start(&url, viewers)?;
+    let mut load = Load::start(&url, viewers, one_by_one)?;
     load.joined(viewers)?;
     std::thread::sleep(Duration::from_secs(3));
     let (began, used) = (Instant::now(), cpu());
@@ -180,10 +183,11 @@ struct Load {
 }
 
 impl Load {
-    fn start(url: &str, viewers: usize) -> anyhow::Result<Self> {
+    fn start(url: &str, viewers: usize, one_by_one: bool) -> anyhow::Result<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_whep-load"))
             .args([url, "--viewers", &viewers.to_string(), "--until-stdin"])
             .args(["--per-second", "20"])
+            .args(one_by_one.then_some("--one-by-one"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,5 +1,6 @@
 //! How the box is watched: logs, `/metrics` and the systemd watchdog.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,14 +16,18 @@ use tracing_subscriber::EnvFilter;
 use crate::clock::{self, WallClock};
 use crate::status::Status;
 
-/// Logs to standard error: `RUST_LOG` selects, `info` by default. Under
-/// systemd the journal adds the time.
+/// Logs to standard error: `RUST_LOG` selects, `info` by default. Colours are
+/// for terminals; under systemd the journal adds the time.
 pub fn start_logs() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr);
     // A second call, as in tests, keeps the first subscriber.
     let _ = match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => logs.without_time().with_ansi(false).try_init(),
+        Some(_) => logs.without_time().try_init(),
         None => logs.try_init(),
     };
 }

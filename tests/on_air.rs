@@ -60,7 +60,7 @@ fn pymodbus(port: u16) -> Peer {
 }
 
 async fn viewer(daemon: &Daemon) -> Viewer {
-    let ask = Ask { telemetry: true, resend: true };
+    let ask = Ask { telemetry: true, resend: true, gro: false };
     Viewer::open(&format!("{}whep/line", daemon.page), ask).await.expect("join")
 }
 

@@ -3,6 +3,9 @@
 //! In: a WHEP URL. Out: RTP packets and messages, one at a time. Nothing in it
 //! knows the server, so it can be pointed at any.
 
+#[path = "port.rs"]
+mod port;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -142,6 +145,8 @@ pub struct Ask {
     pub telemetry: bool,
     /// Offers retransmission.
     pub resend: bool,
+    /// Takes bursts in one piece.
+    pub gro: bool,
 }
 
 /// Decides which incoming datagrams are lost.
@@ -156,12 +161,11 @@ pub struct Viewer {
     /// Incoming datagrams for which this is true are lost.
     pub lose: Lose,
     rtc: Rtc,
-    socket: UdpSocket,
+    port: port::Port,
     local: SocketAddr,
     channel: Option<ChannelId>,
     wake: Instant,
     notices: VecDeque<Notice>,
-    buffer: Vec<u8>,
 }
 
 impl Viewer {
@@ -170,9 +174,8 @@ impl Viewer {
         let (host, _) = split_url(url)?;
         let server = tokio::net::lookup_host(&host).await?.next().context("no such host")?;
         let local = local_ip(server).await?;
-        let socket = UdpSocket::bind((local, 0)).await.context("bind a UDP port")?;
-        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(2 << 20);
-        let local = socket.local_addr()?;
+        let port = port::Port::bind((local, 0).into(), ask.gro).await.context("bind a UDP port")?;
+        let local = port.address()?;
         let mut config = RtcConfig::new()
             .set_crypto_provider(floorcast::web::crypto::provider())
             .set_rtp_mode(true)
@@ -214,12 +217,11 @@ impl Viewer {
             answer: text,
             lose: Box::new(|_| false),
             rtc,
-            socket,
+            port,
             local,
             channel,
             wake: Instant::now(),
             notices: VecDeque::new(),
-            buffer: vec![0; 2048],
         })
     }
 
@@ -237,7 +239,7 @@ impl Viewer {
                 return Ok(Notice::Gone);
             }
             tokio::select! {
-                ready = self.socket.readable() => {
+                ready = self.port.readable() => {
                     ready?;
                     self.read()?;
                 }
@@ -250,22 +252,24 @@ impl Viewer {
 
     fn read(&mut self) -> anyhow::Result<()> {
         for _ in 0..64 {
-            let (len, from) = match self.socket.try_recv_from(&mut self.buffer) {
+            let (from, pieces) = match self.port.read() {
                 Ok(got) => got,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 // An ICMP error: the server is gone.
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => break,
                 Err(error) => return Err(error.into()),
             };
-            let data = &self.buffer[..len];
-            if (self.lose)(data) {
-                continue;
+            for piece in pieces {
+                let data = self.port.bytes(piece);
+                if (self.lose)(data) {
+                    continue;
+                }
+                let now = Instant::now();
+                if let Ok(receive) = Receive::new(Protocol::Udp, from, self.local, data) {
+                    self.rtc.handle_input(Input::Receive(now, receive))?;
+                }
+                self.drain()?;
             }
-            let now = Instant::now();
-            if let Ok(receive) = Receive::new(Protocol::Udp, from, self.local, data) {
-                self.rtc.handle_input(Input::Receive(now, receive))?;
-            }
-            self.drain()?;
         }
         Ok(())
     }
@@ -277,8 +281,7 @@ impl Viewer {
                     self.wake = at;
                     return Ok(());
                 }
-                // A full buffer is a lost datagram, as on any network.
-                Output::Transmit(t) => _ = self.socket.try_send_to(&t.contents, t.destination),
+                Output::Transmit(t) => self.port.send(&t.contents, t.destination),
                 Output::Event(event) => self.event(event),
             }
         }

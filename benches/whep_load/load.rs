@@ -39,6 +39,10 @@ struct Args {
     /// Opens the telemetry channel too.
     #[arg(long)]
     telemetry: bool,
+    /// Takes datagrams one by one, as browsers do; over loopback the server
+    /// then pays for cutting bursts up.
+    #[arg(long)]
+    one_by_one: bool,
     /// Packets that may be lost before it counts as failure.
     #[arg(long, default_value_t = 0)]
     loss_allowed: u64,
@@ -149,7 +153,12 @@ async fn view(
 ) -> anyhow::Result<Seen> {
     let (clicked, mut viewer) = loop {
         let clicked = Instant::now();
-        match Viewer::open(&args.url, Ask { telemetry: args.telemetry, resend: true }).await {
+        match Viewer::open(
+            &args.url,
+            Ask { telemetry: args.telemetry, resend: true, gro: !args.one_by_one },
+        )
+        .await
+        {
             Ok(viewer) => break (clicked, viewer),
             Err(error) => match error.downcast_ref::<Refused>().and_then(|r| r.retry_after) {
                 Some(seconds) if *phase.borrow() == Phase::Joining => {

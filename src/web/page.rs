@@ -64,14 +64,23 @@ where
     Ok(router)
 }
 
-/// Everything from this host, nothing inline; frames as configured.
+/// Everything from this host; inline only the script that the build put there
+/// with its hash; frames as configured.
 fn policy(embed: &[String]) -> anyhow::Result<HeaderValue> {
     let frames = if embed.is_empty() { "'self'".to_owned() } else { embed.join(" ") };
+    let early = early_hash().context("the page lacks its early script")?;
     HeaderValue::from_str(&format!(
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors {frames}"
+        "default-src 'self'; script-src 'self' 'sha256-{early}'; object-src 'none'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors {frames}"
     ))
     .context("web.cors_origins: not fit for a header")
+}
+
+/// As the build wrote it beside the script, base64.
+fn early_hash() -> Option<&'static str> {
+    let page = FILES.iter().find(|file| file.url == "/")?;
+    let page = std::str::from_utf8(page.plain).ok()?;
+    page.split_once("data-sha256=\"")?.1.split_once('"').map(|(hash, _)| hash)
 }
 
 impl File {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::client::{Ask, Notice, Viewer};
 use crate::house::{House, SOON, is_rtp, sample};
 
-const FIGURES: Ask = Ask { telemetry: true, resend: true };
+const FIGURES: Ask = Ask { telemetry: true, resend: true, gro: false };
 
 /// Reads messages until `enough` says so.
 async fn messages(viewer: &mut Viewer, mut enough: impl FnMut(&Value) -> bool) {

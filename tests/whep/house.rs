@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Ask;
 
 /// A viewer that wants the picture only.
-pub const PLAIN: Ask = Ask { telemetry: false, resend: true };
+pub const PLAIN: Ask = Ask { telemetry: false, resend: true, gro: false };
 
 /// Longer than anything here takes, on a machine that does other things too.
 pub const SOON: Duration = Duration::from_secs(10);

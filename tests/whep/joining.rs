@@ -116,7 +116,7 @@ async fn the_answer_offers_inner_and_outer_addresses() {
 async fn a_viewer_without_extras_is_welcome() {
     let mut house = House::open().await;
     let at = house.frame(true);
-    let ask = Ask { telemetry: false, resend: false };
+    let ask = Ask { telemetry: false, resend: false, gro: false };
     let mut viewer = Viewer::open(&house.whep, ask).await.expect("a session");
     assert!(!viewer.answer.contains("rtx"));
     assert_eq!(frame(&mut viewer).await.0, at.rtp());

@@ -35,7 +35,10 @@ async fn script_url() -> String {
 async fn page_carries_its_policy_and_is_revalidated() {
     let (head, body) = ask(page(), "GET / HTTP/1.1").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert!(head.contains("content-security-policy: default-src 'self';"), "{head}");
+    assert!(
+        head.contains("content-security-policy: default-src 'self'; script-src 'self' 'sha256-"),
+        "{head}"
+    );
     assert!(head.contains("frame-ancestors *"), "{head}");
     assert!(head.contains("cache-control: no-cache"), "{head}");
     assert!(head.contains("content-type: text/html"), "{head}");

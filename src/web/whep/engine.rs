@@ -434,7 +434,7 @@ impl Engine {
             viewer.span.in_scope(|| info!(after = ?now.duration_since(viewer.opened), "connected"));
             self.gate.connected(&viewer.session);
             let track = &mut self.tracks[viewer.feed];
-            if viewer.join(track) {
+            if viewer.join(track, now) {
                 track.want_key(now);
             }
             metrics::gauge!("floorcast_web_viewers").set(self.gate.viewers() as f64);

@@ -34,6 +34,9 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// Abs-capture-time goes with one frame per this (its specification), and
 /// playout-delay with it, in case the viewer lost an earlier one.
 const STAMP_EVERY: Duration = Duration::from_secs(1);
+/// The first picture is shown at once: no playout delay before this, by when
+/// the figures of the past have come.
+const PROMPT: Duration = Duration::from_millis(400);
 /// A new playout delay goes with every frame for this long.
 const ANNOUNCE: Duration = Duration::from_secs(2);
 /// More resent packets than this per second and a third of all: the way to
@@ -166,6 +169,7 @@ pub struct Viewer {
     stamped: Option<Mono>,
     delay: Duration,
     announce_until: Instant,
+    joined: Instant,
     channel: Option<ChannelId>,
     channels: u8,
     messages: u64,
@@ -242,6 +246,7 @@ impl Viewer {
             stamped: None,
             delay: Duration::ZERO,
             announce_until: now,
+            joined: now,
             channel: None,
             channels: 0,
             messages: 0,
@@ -365,7 +370,8 @@ impl Viewer {
     }
 
     /// Starts at the cached GOP, or waits for the next key frame; true if it waits.
-    pub fn join(&mut self, track: &Track) -> bool {
+    pub fn join(&mut self, track: &Track, now: Instant) -> bool {
+        self.joined = now;
         self.place = match track.replay_from() {
             Some(frame) => Place::At { frame, packet: 0 },
             None => Place::BeforeKey(track.end()),
@@ -469,8 +475,8 @@ impl Viewer {
         about: &Surroundings,
     ) {
         let delay = match self.mode {
-            Mode::Exact => about.exact_delay,
-            Mode::Fast => Duration::ZERO,
+            Mode::Exact if now.duration_since(self.joined) >= PROMPT => about.exact_delay,
+            Mode::Exact | Mode::Fast => Duration::ZERO,
         };
         if delay != self.delay || self.stamped.is_none() {
             self.delay = delay;

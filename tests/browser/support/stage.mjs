@@ -8,7 +8,9 @@ import { fileURLToPath } from "node:url";
 
 const DIST = fileURLToPath(new URL("../../../src/web/ui/dist", import.meta.url));
 const KINDS = { js: "text/javascript", css: "text/css", svg: "image/svg+xml", html: "text/html; charset=utf-8" };
-const POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors *";
+/** As the daemon's: the build wrote the hash of the one inline script beside it. */
+const EARLY = /data-sha256="([^"]+)"/.exec(readFileSync(join(DIST, "index.html"), "utf8"))?.[1];
+const POLICY = `default-src 'self'; script-src 'self' 'sha256-${EARLY}'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors *`;
 
 const tag = (id, name, zh, en, unit, decimals, range, figure, more = {}) => ({
   id, name, label: { zh, en }, unit, decimals, range, warn: [null, null], stale_after_ms: 2000, figure, ...more,

@@ -9,7 +9,6 @@ export const STILL_MS = 12_000;
 export class Liveness {
   private lastFrame = -Infinity;
   private lastChange = -Infinity;
-  /** When the picture last moved and was live; for "last live at". */
 
   constructor(private readonly stallMs = 1_500) {}
 

@@ -3,9 +3,10 @@
 //
 // In: the feed's URL and the mode. Out: a track, messages, and one end.
 // The server has a public address and learns ours from its first packet, so
-// the offer leaves at once, without candidates. It is made when the session
-// is, which may be before the feed's URL is known: keys take their time.
+// the offer leaves at once, without candidates. It is made before the feed's
+// URL is known: keys take their time.
 
+import { begun } from "./offer";
 import type { Mode } from "./wire";
 
 export interface SessionEvents {
@@ -28,18 +29,16 @@ const DISCONNECTED_MS = 2500;
 const OPEN_MS = 10_000;
 
 export class Session {
-  private readonly pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-  private readonly channel: RTCDataChannel;
+  private readonly begun = begun();
+  private readonly pc = this.begun.pc;
+  private readonly channel = this.begun.channel;
   private readonly abort = new AbortController();
-  private readonly offer: Promise<void>;
   private events: SessionEvents | null = null;
   private resource: string | null = null;
   private over = false;
   private timer = 0;
 
   constructor() {
-    this.pc.addTransceiver("video", { direction: "recvonly" });
-    this.channel = this.pc.createDataChannel("telemetry", { ordered: false, maxRetransmits: 0 });
     this.channel.onmessage = ({ data }) => {
       if (!this.over && typeof data === "string") this.events?.message(data);
     };
@@ -48,9 +47,6 @@ export class Session {
       if (!this.over) this.events?.track(streams[0] ?? new MediaStream([track]), receiver);
     };
     this.pc.onconnectionstatechange = () => this.changed();
-    this.offer = this.pc.createOffer().then((offer) => this.pc.setLocalDescription(offer));
-    // Who opens the session hears of it; one that is never opened has no hearer.
-    this.offer.catch(() => undefined);
   }
 
   private changed(): void {
@@ -65,11 +61,14 @@ export class Session {
   async open(whep: string, mode: Mode, events: SessionEvents): Promise<void> {
     this.events = events;
     this.timer = window.setTimeout(() => this.end("no connection"), OPEN_MS);
-    await this.offer;
+    const offer = await this.begun.offer;
+    // Side by side: without candidates the description is the offer as it is.
+    const described = this.pc.setLocalDescription(offer);
+    described.catch(() => undefined);
     const answer = await fetch(`${whep}?mode=${mode}`, {
       method: "POST",
       headers: { "content-type": "application/sdp" },
-      body: this.pc.localDescription?.sdp ?? "",
+      body: offer.sdp ?? "",
       signal: this.abort.signal,
     });
     if (answer.status !== 201) throw new Refused(answer.status, answer.headers.get("retry-after"));
@@ -77,7 +76,10 @@ export class Session {
     this.resource = location && new URL(location, answer.url).href;
     const sdp = await answer.text();
     if (this.over) this.release();
-    else await this.pc.setRemoteDescription({ type: "answer", sdp });
+    else {
+      await described;
+      await this.pc.setRemoteDescription({ type: "answer", sdp });
+    }
   }
 
   /** Asks for another mode; false if the channel is not open. */
