@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::blocking::blocking;
+use super::encoder::ladder::Rung;
 use super::encoder::{self, Encoder, Wanted, choice};
 use super::flow::Flow;
 use super::line::{Line, Taker};
@@ -24,7 +25,7 @@ use crate::config::camera::Camera;
 use crate::task::Backoff;
 
 /// An encoder gives something for each picture within this.
-const DEADLINE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_millis(700);
 /// How often that is looked after.
 const LOOK: Duration = Duration::from_millis(50);
 /// Before another choice where none worked, or one that works only briefly.
@@ -41,6 +42,8 @@ pub(super) type Trouble = Mutex<Option<Arc<str>>>;
 pub(super) struct Keeper<'a> {
     /// Whose.
     pub camera: &'a Camera,
+    /// The encoders there are, best first.
+    pub ladder: &'static [Rung],
     /// What comes out goes there.
     pub flow: &'a Arc<Flow>,
     /// Where pictures come from.
@@ -120,7 +123,8 @@ impl Keeper<'_> {
         let Camera { width, height, fps, bitrate_kbps, gop_frames, .. } = *self.camera;
         let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
         let name = self.camera.encoder.clone();
-        let choose = move || choice::choose(&wanted, name.as_deref());
+        let ladder = self.ladder;
+        let choose = move || choice::choose(ladder, &wanted, name.as_deref());
         let chosen = blocking("choose an encoder", choose).await??;
         info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
         Ok((encoder::make(&chosen, &wanted, Some(&shape))?, chosen.factory))
@@ -138,3 +142,7 @@ impl Keeper<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

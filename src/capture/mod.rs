@@ -52,6 +52,7 @@ use crate::status::Status;
 
 use doubt::Watch;
 use encode::{Keeper, Trouble};
+use encoder::ladder::LADDER;
 use flow::Flow;
 pub use push::{Pictures, Pixels, PushSource, RawPicture};
 use report::Reporter;
@@ -126,7 +127,7 @@ async fn film(
     };
     tokio::join!(
         pictures,
-        Keeper { camera, flow, switch, trouble, stop }.keep(),
+        Keeper { camera, ladder: LADDER, flow, switch, trouble, stop }.keep(),
         slates::run(camera, look, flow, switch, stop),
         beside,
     );

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use tracing::{info, warn};
 
 use super::Wanted;
-use super::ladder::{Candidate, LADDER, candidates};
+use super::ladder::{Candidate, Rung, candidates};
 use super::trial;
 use crate::clock;
 use crate::model::Mono;
@@ -25,7 +25,7 @@ const TRIAL: Duration = Duration::from_secs(3);
 const STRIKES: u32 = 3;
 
 /// How long it is stepped over.
-const BANNED: Duration = Duration::from_secs(600);
+const BANNED: Duration = Duration::from_secs(3600);
 
 const REMEMBERED: usize = 32;
 
@@ -74,11 +74,15 @@ impl Memory {
 
 static MEMORY: LazyLock<Mutex<Memory>> = LazyLock::new(Mutex::default);
 
-/// The encoder for `wanted`, only `name` if given. Blocks for the trials.
+/// The encoder of `ladder` for `wanted`, only `name` if given. Blocks for the trials.
 ///
 /// # Errors
 /// None works; the reason of each is in the message.
-pub(in crate::capture) fn choose(wanted: &Wanted, name: Option<&str>) -> Result<Candidate> {
+pub(in crate::capture) fn choose(
+    ladder: &'static [Rung],
+    wanted: &Wanted,
+    name: Option<&str>,
+) -> Result<Candidate> {
     let now = clock::now();
     if let Some(known) = MEMORY.lock().expect("ladder lock").known(wanted, name, now) {
         return Ok(known);
@@ -86,7 +90,7 @@ pub(in crate::capture) fn choose(wanted: &Wanted, name: Option<&str>) -> Result<
     let mut refused = Vec::new();
     let (banned, fit): (Vec<_>, Vec<_>) = {
         let memory = MEMORY.lock().expect("ladder lock");
-        candidates(LADDER, name).into_iter().partition(|c| memory.banned(c, now))
+        candidates(ladder, name).into_iter().partition(|c| memory.banned(c, now))
     };
     // A banned encoder is better than none.
     for candidate in fit.into_iter().chain(banned) {
@@ -119,6 +123,7 @@ pub(in crate::capture) fn failed(factory: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ladder::LADDER;
     use super::*;
 
     const WANTED: Wanted =
@@ -133,7 +138,7 @@ mod tests {
         Mono(seconds * 1_000_000_000)
     }
 
-    /// Three failures cost an encoder its place; ten minutes later it may try again.
+    /// Three failures cost an encoder its place; an hour later it may try again.
     #[test]
     fn repeated_failures_step_down_and_are_forgiven() {
         let mut memory = Memory::default();
@@ -144,7 +149,7 @@ mod tests {
         assert!(memory.known(&WANTED, None, at(3)).is_some());
         assert!(memory.strike("x264enc", at(4)));
         assert!(memory.known(&WANTED, None, at(5)).is_none());
-        assert!(memory.known(&WANTED, None, at(605)).is_some());
+        assert!(memory.known(&WANTED, None, at(3605)).is_some());
     }
 
     /// A remembered encoder is not taken where another was asked for by name.
@@ -160,7 +165,7 @@ mod tests {
     #[test]
     fn no_encoder_is_an_error_with_reasons() {
         gstreamer::init().unwrap();
-        let error = choose(&WANTED, Some("vpuenc_h264")).unwrap_err().to_string();
+        let error = choose(LADDER, &WANTED, Some("vpuenc_h264")).unwrap_err().to_string();
         assert_eq!(error, "no encoder works: vpuenc_h264 is not on this machine");
     }
 }
