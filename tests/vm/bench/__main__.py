@@ -39,6 +39,7 @@ class Bench:
         job.mkdir(parents=True)
         shutil.copy(HERE / "guest/agent", job / "agent")
         shutil.copy(daemon, job / "floorcast")
+        shutil.copy(daemon.with_name("faults"), job / "faults")
         kernel = next((root / "lib/modules").iterdir()).name
         self.modules = root.with_name(f"modules-{kernel}")
         """Kernel modules that tests/vm/modules built."""

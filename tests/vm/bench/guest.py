@@ -171,6 +171,18 @@ class Guest:
             raise GuestError(f"exit {answer[2]}: {script}\n{output}")
         return output
 
+    async def ask(self, question: str, within_s: float = 20) -> str:
+        """One of the agent's own answers, which start no process."""
+        self._to.write(f"{question}\n".encode())
+        try:
+            async with asyncio.timeout(within_s):
+                word, _, answer = (await self._from.readline()).decode().partition(" ")
+        except TimeoutError:
+            raise GuestError(f"no answer within {within_s} s: {question}")
+        if word != question.split()[0]:
+            raise GuestError(f"{question}: the agent said {word} {answer}")
+        return answer.strip()
+
     async def start(self, name: str, command: str):
         """Starts a command that stays; its output is `<name>.log` in the job directory."""
         inner = shlex.quote(f"exec {command}")
@@ -203,11 +215,8 @@ class Guest:
         best = None
         for _ in range(12):
             asked = time.monotonic()
-            self._to.write(b"time\n")
-            async with asyncio.timeout(10):
-                word, at = (await self._from.readline()).decode().split()
+            at = await self.ask("time")
             answered = time.monotonic()
-            assert word == "time", word
             clock = Clock(float(at) - (asked + answered) / 2, (answered - asked) / 2)
             if best is None or clock.error < best.error:
                 best = clock

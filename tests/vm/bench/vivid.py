@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from guest import Clock, Guest
 
+NEVER = Clock(0, 0)
 SIGNED = b"~Module signature appended~\n"
 
 
@@ -23,12 +24,29 @@ def renamed(module: bytes, name: str) -> bytes:
     return module.replace(b"vivid", name.encode())
 
 
+CONTROLS = {
+    "wrap_sequence_number": 0xF0F026,
+    "wrap_timestamp": 0xF0F027,
+    "percentage_of_dropped_buffers": 0xF0F040,
+    "disconnect": 0xF0F041,
+    "inject_v4l2_buf_flag_error": 0xF0F042,
+    "inject_vidioc_qbuf_error": 0xF0F044,
+    "inject_vidioc_streamon_error": 0xF0F045,
+    "inject_fatal_streaming_error": 0xF0F046,
+}
+"""Numbers of vivid's controls, which `v4l2-ctl --list-ctrls` shows."""
+
+
 @dataclass(frozen=True)
-class Moment:
-    """When the guest did something, on our clock."""
+class Deed:
+    """Something done to a camera: when it began and was over on our clock, and how it went."""
 
     began: float
     ended: float
+    node: str
+    """The camera's node after it, `/dev/video2`, or nothing."""
+    refused: str
+    """Why it was not done, or nothing."""
 
 
 class Camera:
@@ -56,44 +74,31 @@ class Camera:
         return cls(guest, name)
 
     async def node(self) -> str:
-        """Its node of the moment, `/dev/video2`."""
-        here = f"/sys/bus/platform/devices/{self.name}.0/video4linux"
-        return "/dev/" + (await self.guest.sh(f"ls {here}")).strip()
+        """Its node of the moment, or nothing."""
+        return (await self._do("node", 0, NEVER)).node
 
-    async def there(self) -> bool:
-        """It is plugged in."""
-        driver = f"/sys/bus/platform/drivers/{self.name}"
-        return not await self.guest.sh(f"[ -e {driver}/{self.name}.0 ] || echo no")
+    async def set(self, what: str, value: int, clock: Clock) -> Deed:
+        """Sets one of vivid's controls, or `unplug` to 1 or 0: what is so already stays."""
+        return await self._do(str(CONTROLS.get(what, what)), value, clock)
 
-    async def unplug(self, clock: Clock) -> Moment:
+    async def unplug(self, clock: Clock) -> Deed:
         """Takes it away."""
-        return await self._write("unbind", clock)
+        return self._done(await self.set("unplug", 1, clock))
 
-    async def plug(self, clock: Clock) -> Moment:
+    async def plug(self, clock: Clock) -> Deed:
         """Brings it back."""
-        return await self._write("bind", clock)
+        return self._done(await self.set("unplug", 0, clock))
 
-    async def _write(self, what: str, clock: Clock) -> Moment:
-        out = await self.guest.sh(
-            f"began=$EPOCHREALTIME\n"
-            f"echo {self.name}.0 >/sys/bus/platform/drivers/{self.name}/{what} || exit\n"
-            f"echo $began $EPOCHREALTIME"
+    def _done(self, deed: Deed) -> Deed:
+        assert not deed.refused, f"{self.name}: {deed.refused}"
+        return deed
+
+    async def _do(self, what: str, value: int, clock: Clock) -> Deed:
+        answer = await self.guest.ask(f"fault {self.name} {what} {value}")
+        began, ended, node, result = answer.split(" ", 3)
+        return Deed(
+            began=clock.here(float(began)),
+            ended=clock.here(float(ended)),
+            node="" if node == "-" else f"/dev/{node}",
+            refused="" if result == "done" else result,
         )
-        began, ended = (clock.here(float(at)) for at in out.split())
-        return Moment(began, ended)
-
-    async def set(self, what: str, value: int) -> str:
-        """Sets one of vivid's controls, or `unplug` to 1 or 0; returns why not, or nothing."""
-        device, driver = f"{self.name}.0", f"/sys/bus/platform/drivers/{self.name}"
-        if what == "unplug":
-            script = (
-                f"echo {device} >{driver}/unbind"
-                if value
-                else f"[ -e {driver}/{device} ] || echo {device} >{driver}/bind"
-            )
-        else:
-            script = (
-                f"node=$(ls /sys/bus/platform/devices/{device}/video4linux) && "
-                f"v4l2-ctl -d /dev/$node -c {what}={value}"
-            )
-        return (await self.guest.sh(script, check=False)).strip().replace("\n", "; ")

@@ -31,10 +31,10 @@ async def run(bench):
             began = time.monotonic()
             for act in acts:
                 await asyncio.sleep(began + act.at_s - time.monotonic())
-                late = time.monotonic() - began - act.at_s
-                answer = await air.cameras[act.camera].set(act.what, act.value)
-                log.write(f"{act}, {late:.2f} s late: {answer or 'done'}\n")
-                if answer:
+                deed = await air.cameras[act.camera].set(act.what, act.value, air.clock)
+                at, took = deed.began - began, deed.ended - deed.began
+                log.write(f"{act}: at {at:.2f} for {took:.2f} s, {deed.refused or 'done'}\n")
+                if deed.refused:
                     refused.append(act)
             log.write(f"calm after {time.monotonic() - began:.1f} s\n")
         calm = time.monotonic()

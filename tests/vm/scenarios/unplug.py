@@ -38,10 +38,10 @@ async def run(bench):
         began, first_a, first_b = await bench.metrics(), len(a.pictures), len(b.pictures)
         decoy, numbers, slates, pictures = None, [await air.cameras["a"].node()], [], []
         for cycle in range(CYCLES):
-            decoy, slate, picture = await once(air, decoy)
+            decoy, slate, picture, number = await once(air, decoy)
             slates.append(slate)
             pictures.append(picture)
-            numbers.append(await air.cameras["a"].node())
+            numbers.append(number)
             if cycle == 1:
                 early = await air.guest.usage("floorcast")
         usage = await air.flat(early)
@@ -74,8 +74,8 @@ async def run(bench):
             viewer.unbroken()
 
 
-async def once(air: Line, decoy: Camera | None) -> tuple[Camera, float, float]:
-    """Unplugs A and plugs it in again; the times until its viewer saw it."""
+async def once(air: Line, decoy: Camera | None) -> tuple[Camera, float, float, str]:
+    """Unplugs A and plugs it in again; the times until its viewer saw it, and its new node."""
     camera, viewer = air.cameras["a"], air.viewers["a"]
     seen, heard = len(viewer.pictures), len(viewer.messages)
     gone = await camera.unplug(air.clock)
@@ -87,12 +87,12 @@ async def once(air: Line, decoy: Camera | None) -> tuple[Camera, float, float]:
     if decoy is None:
         decoy = await Camera.load(air.guest, "decoy")
     else:
-        await decoy.set("unplug", int(await decoy.there()))
+        await decoy.set("unplug", int(bool(await decoy.node())), air.clock)
     seen, heard = len(viewer.pictures), len(viewer.messages)
     back = await camera.plug(air.clock)
     picture = await viewer.picture("the camera", lambda p: not p.slate, SLOW_S, seen)
     await air.live("a", SLOW_S, heard)
-    return decoy, slate.at - gone.began, picture.at - back.ended
+    return decoy, slate.at - gone.began, picture.at - back.ended, back.node
 
 
 def spread(times: list[float]) -> str:

@@ -53,8 +53,8 @@ async def jump(air: Line, value: int):
     camera = air.cameras["a"]
     heard = len(air.viewers["a"].messages)
     for control, to in (("wrap_timestamp", value), ("inject_fatal_streaming_error", 1)):
-        refused = await camera.set(control, to)
-        assert not refused, refused
+        deed = await camera.set(control, to, air.clock)
+        assert not deed.refused, deed
     await air.viewers["a"].state(
         "off the camera", lambda s: s["state"] != "live", BACK_S, heard
     )
