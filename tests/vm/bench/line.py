@@ -42,6 +42,7 @@ gop_ms = 1000
 
 [camera.controls]
 timestamp_source = "Start of Exposure"
+brightness = 210
 test_pattern = "Gray Ramp"
 horizontal_movement = "Move Right"
 """

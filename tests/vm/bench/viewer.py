@@ -22,8 +22,8 @@ from aiortc.mediastreams import MediaStreamError
 # Forwarded ports are on the loopback interface, which aioice leaves out.
 aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
-SLATE_LUMA = 70
-"""Mean luma of a slate is below, that of vivid's colour bars above."""
+SLATE_LUMA = 100
+"""Mean luma of a slate is below, that of a bright camera above."""
 STEP = 23
 """One pixel in so many is looked at: a prime, so that it is not always the same column."""
 
@@ -44,7 +44,7 @@ class Picture:
 
     @property
     def slate(self) -> bool:
-        """It is drawn, dark and still, not vivid's bright and moving bars."""
+        """It is drawn, dark and still, not bright and moving."""
         return self.luma < SLATE_LUMA
 
 

@@ -18,6 +18,8 @@ COUNTED = "floorcast_capture_implausible_stamps_total"
 POLL_S = 0.2
 """How often the box asks the PLC."""
 BACK_S = 20
+NOISE_S = 0.05
+"""At least so much the time through the emulated encoder varies by."""
 
 
 async def run(bench):
@@ -25,8 +27,10 @@ async def run(bench):
     async with line(bench) as air:
         viewer = air.viewers["a"]
         calm = await span(air, AFTER_S)
-        usual = middle(lateness(air, calm))
-        print(f"before: {told(air, calm, usual)}", flush=True)
+        late = sorted(lateness(air, calm))
+        usual = middle(late)
+        noise = max(NOISE_S, late[len(late) * 9 // 10] - usual)
+        print(f"before: {told(air, calm, usual)}; it varies by {noise:.3f} s", flush=True)
         for name, (value, seconds) in WRAPS.items():
             before = await bench.metrics()
             await jump(air, value)
@@ -34,7 +38,7 @@ async def run(bench):
             counted = (await bench.metrics()).since(before, COUNTED, feed="a")
             print(f"{name}: {counted:.0f} stamps not believed; {told(air, pictures, usual)}")
             assert counted >= len(pictures) * 0.8, f"only {counted} of {len(pictures)} counted"
-            judge(air, pictures, usual)
+            judge(air, pictures, usual, noise)
         await jump(air, 0)
         await span(air, 1)  # the first may have waited in the queue
         before = await bench.metrics()
@@ -42,7 +46,7 @@ async def run(bench):
         counted = (await bench.metrics()).since(before, COUNTED, feed="a")
         print(f"after: {counted:.0f} not believed; {told(air, pictures, usual)}", flush=True)
         assert counted <= 1, f"{counted} stamps not believed once they were right again"
-        judge(air, pictures, usual)
+        judge(air, pictures, usual, noise)
         times = [picture.rtp for picture in viewer.pictures]
         assert all(x < y for x, y in zip(times, times[1:])), "capture time went back"
         viewer.unbroken()
@@ -94,12 +98,12 @@ def ages(air: Line, pictures: list[Picture]) -> list[float]:
     return [at - taken[bisect_right(taken, at) - 1] for at in captured]
 
 
-def judge(air: Line, pictures: list[Picture], usual: float):
-    """True capture times differ from what is said of them by the period they are off at most."""
+def judge(air: Line, pictures: list[Picture], usual: float, noise: float):
+    """What is said of capture times is off by the period that it admits to, at most."""
     late = lateness(air, pictures)
     assert min(late) > -air.clock.error, f"captured {-min(late):.3f} s after it was seen here"
     off = abs(middle(late) - usual)
-    assert off <= PERIOD_S + air.clock.error, f"capture times are off by {off:.3f} s"
+    assert off <= PERIOD_S + noise + air.clock.error, f"capture times are off by {off:.3f} s"
     old = ages(air, pictures)
     assert 0 <= min(old) and max(old) < 4 * POLL_S, f"joined figures {min(old)} to {max(old)} s old"
 
