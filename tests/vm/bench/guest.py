@@ -10,8 +10,12 @@ import base64
 import itertools
 import os
 import pathlib
+import re
 import shlex
 import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
 
 BOOT_S = 90
 """From power to the agent's greeting. Three seconds on an idle machine."""
@@ -19,6 +23,52 @@ BOOT_S = 90
 
 class GuestError(Exception):
     """The guest did not do what it was told; the text says what and why."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The guest's wall clock against the monotonic one here."""
+
+    ahead: float
+    """Seconds to take from the guest's to have ours."""
+    error: float
+    """Half a round trip: it may be off by so much."""
+
+    def here(self, guest_s: float) -> float:
+        """A moment of the guest on our clock."""
+        return guest_s - self.ahead
+
+    def __str__(self) -> str:
+        wall = self.ahead - (time.time() - time.monotonic())
+        return f"guest clock minus host clock {wall * 1e3:+.1f} ms, ± {self.error * 1e3:.1f} ms"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds."""
+
+    descriptors: Counter
+    """By what they point to, without numbers."""
+    threads: Counter
+    """By name, without numbers."""
+    rss_kb: int
+
+    def grown(self, before: "Usage") -> dict[str, int]:
+        """What there is more of than before; empty if nothing."""
+        more = Counter()
+        for now, then in (
+            (self.descriptors, before.descriptors),
+            (self.threads, before.threads),
+        ):
+            if now.total() > then.total():
+                more += now - then
+        return dict(more)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.descriptors.total()} descriptors, {self.threads.total()} threads, "
+            f"{self.rss_kb / 1024:.0f} MiB"
+        )
 
 
 class Guest:
@@ -114,12 +164,24 @@ class Guest:
                 answer = (await self._from.readline()).decode().split()
         except TimeoutError:
             raise GuestError(f"not done within {within_s} s: {script}\n{self.read(name + '.out')}")
-        output = self.read(name + ".out")
+        output = self.read(name + ".out", 1 << 24)
         if answer[:2] != ["done", name]:
             raise GuestError(f"the guest stopped in the middle of: {script}\n{output}")
         if check and answer[2] != "0":
             raise GuestError(f"exit {answer[2]}: {script}\n{output}")
         return output
+
+    async def ask(self, question: str, within_s: float = 20) -> str:
+        """One of the agent's own answers, which start no process."""
+        self._to.write(f"{question}\n".encode())
+        try:
+            async with asyncio.timeout(within_s):
+                word, _, answer = (await self._from.readline()).decode().partition(" ")
+        except TimeoutError:
+            raise GuestError(f"no answer within {within_s} s: {question}")
+        if word != question.split()[0]:
+            raise GuestError(f"{question}: the agent said {word} {answer}")
+        return answer.strip()
 
     async def start(self, name: str, command: str):
         """Starts a command that stays; its output is `<name>.log` in the job directory."""
@@ -147,6 +209,37 @@ class Guest:
         if len(nodes) != count:
             raise GuestError(f"{count} cameras wanted, the kernel made {nodes}")
         return nodes
+
+    async def clock(self) -> Clock:
+        """Compares clocks: the best of a few quick questions."""
+        best = None
+        for _ in range(12):
+            asked = time.monotonic()
+            at = await self.ask("time")
+            answered = time.monotonic()
+            clock = Clock(float(at) - (asked + answered) / 2, (answered - asked) / 2)
+            if best is None or clock.error < best.error:
+                best = clock
+        return best
+
+    async def usage(self, name: str) -> Usage:
+        """What the process begun by `start` holds now."""
+        found = await self.sh(
+            # Few processes: each costs a tenth of a second here.
+            f"cd /proc/$(cat /run/{name}.pid)\n"
+            "ls -l fd | sed -n 's/.* -> /fd /p'\n"
+            "cat task/*/comm 2>/dev/null | sed 's/^/task /'\n"
+            "grep VmRSS status"
+        )
+        kinds = {"fd": Counter(), "task": Counter()}
+        rss = 0
+        for line in found.splitlines():
+            kind, _, what = line.replace("\t", " ").partition(" ")
+            if kind in kinds:
+                kinds[kind].update([re.sub(r"[0-9]+", "", what)])
+            elif kind == "VmRSS:":
+                rss = int(what.split()[0])
+        return Usage(kinds["fd"], kinds["task"], rss)
 
     def read(self, name: str, tail: int = 20_000) -> str:
         """The end of a file in the job directory, or nothing."""

@@ -1,6 +1,6 @@
-"""What stands around the box, on the host: a PLC, a broker, a viewer.
+"""What stands around the box, on the host: a PLC and a broker; for viewers see viewer.py.
 
-None of it is ours: pymodbus, mosquitto and aiortc. The guest reaches the host's loopback at
+None of it is ours: pymodbus and mosquitto. The guest reaches the host's loopback at
 `GUEST_SEES`. Everything waits for events, each within the deadline of the caller.
 """
 
@@ -9,24 +9,13 @@ import json
 import pathlib
 import socket
 import struct
-import time
-import urllib.error
-import urllib.parse
 import urllib.request
-import zlib
-from dataclasses import dataclass, field
 
-import aioice.ice
-from aiortc import RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 GUEST_SEES = "10.0.2.2"
 """The host's loopback, from inside QEMU's user network."""
-
-# Forwarded ports are on the loopback interface, which aioice leaves out.
-aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -112,108 +101,16 @@ class Broker:
             await child.wait()
 
 
-@dataclass
-class Picture:
-    """One decoded frame."""
+async def text(url: str, within_s: float = 60) -> str:
+    """GET of a text."""
 
-    rtp: int
-    at: float
-    width: int
-    height: int
-    sum: int
+    def get() -> str:
+        with urllib.request.urlopen(url, timeout=within_s) as reply:
+            return reply.read().decode()
 
-
-@dataclass
-class Viewer:
-    """A plain WHEP client (aiortc) that decodes the video and keeps the telemetry."""
-
-    url: str
-    pictures: list[Picture] = field(default_factory=list)
-    messages: list[dict] = field(default_factory=list)
-
-    async def __aenter__(self) -> "Viewer":
-        self._changed = asyncio.Event()
-        self._peer = RTCPeerConnection()
-        self._peer.addTransceiver("video", direction="recvonly")
-        channel = self._peer.createDataChannel("telemetry", ordered=False, maxRetransmits=0)
-        channel.on("message", self._told)
-        self._peer.on("track", self._track)
-        await self._peer.setLocalDescription(await self._peer.createOffer())
-        request = urllib.request.Request(
-            self.url,
-            data=self._peer.localDescription.sdp.encode(),
-            headers={"Content-Type": "application/sdp"},
-        )
-        try:
-            reply = await asyncio.to_thread(urllib.request.urlopen, request, timeout=60)
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{self.url}: {error.code}: {error.read().decode()[:500]}") from error
-        if reply.status != 201:
-            raise RuntimeError(f"{self.url}: {reply.status} where 201 was due")
-        self.session = urllib.parse.urljoin(self.url, reply.headers["Location"])
-        answer = reply.read().decode()
-        await self._peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        return self
-
-    def _told(self, text):
-        self.messages.append(json.loads(text))
-        self._changed.set()
-
-    def _track(self, track):
-        self._watching = asyncio.create_task(self._watch(track))
-
-    async def _watch(self, track):
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            pixels = bytes(frame.planes[0])
-            self.pictures.append(
-                Picture(
-                    frame.pts, time.monotonic(), frame.width, frame.height, zlib.crc32(pixels)
-                )
-            )
-            self._changed.set()
-
-    def values(self, tag: int) -> list[tuple[int, object, str]]:
-        """Every sample of a tag that arrived, once each: when taken (UTC µs), value, quality."""
-        seen = {}
-        for message in self.messages:
-            for number, value, taken, _error, quality, _reason in message["tags"]:
-                if number == tag:
-                    seen[taken] = (taken, value, quality)
-        return [seen[taken] for taken in sorted(seen)]
-
-    async def until(self, what: str, holds, within_s: float):
-        """Waits until `holds(self)`; at the deadline says what never came and what did."""
-        try:
-            async with asyncio.timeout(within_s):
-                while not holds(self):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            last = self.messages[-1] if self.messages else None
-            raise RuntimeError(
-                f"not within {within_s} s: {what}; there were {len(self.pictures)} pictures and "
-                f"{len(self.messages)} messages, the last: {last}; "
-                f"ICE {self._peer.iceConnectionState}, connection {self._peer.connectionState}"
-            ) from None
-
-    async def __aexit__(self, *_):
-        request = urllib.request.Request(self.session, method="DELETE") if self._named() else None
-        if request:
-            try:
-                await asyncio.to_thread(urllib.request.urlopen, request, timeout=10)
-            except OSError:
-                pass  # the machine may be gone, which is what some scenarios are about
-        await self._peer.close()
-
-    def _named(self) -> bool:
-        return hasattr(self, "session")
+    return await asyncio.to_thread(get)
 
 
 async def fetch(url: str, within_s: float = 60) -> dict:
     """GET of a JSON document."""
-    reply = await asyncio.to_thread(urllib.request.urlopen, url, timeout=within_s)
-    return json.loads(reply.read())
+    return json.loads(await text(url, within_s))

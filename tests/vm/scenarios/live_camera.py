@@ -5,7 +5,8 @@ the broker and the viewers are on the host. Each viewer must get moving pictures
 and the figures of both sources, good and fresh.
 """
 
-from host import GUEST_SEES, Broker, Plc, Viewer, fetch
+from host import GUEST_SEES, Broker, Plc, fetch
+from viewer import Viewer
 
 DEADLINE_S = 420
 FPS = 10
