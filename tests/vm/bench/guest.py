@@ -171,6 +171,21 @@ class Guest:
             raise GuestError(f"exit {answer[2]}: {script}\n{output}")
         return output
 
+    def starved(self) -> Counter:
+        """Seconds that each of QEMU's threads was ready to run here and no processor was free."""
+        waited = Counter()
+        for task in pathlib.Path(f"/proc/{self._process.pid}/task").iterdir():
+            try:
+                waited[task.name] = int((task / "schedstat").read_text().split()[1]) / 1e9
+            except OSError:
+                pass  # it ended
+        return waited
+
+    def starved_since(self, before: Counter) -> float:
+        """Of the thread that waited most since then: no more of a delay is this machine's fault."""
+        now = self.starved()
+        return max((now[task] - before[task] for task in now), default=0.0)
+
     async def ask(self, question: str, within_s: float = 20) -> str:
         """One of the agent's own answers, which start no process."""
         self._to.write(f"{question}\n".encode())

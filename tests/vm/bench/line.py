@@ -86,14 +86,17 @@ class Line:
         return next(feed for feed in studio["feeds"] if feed["id"] == name)
 
     async def live(self, name: str, within_s: float, since: int = 0) -> Message:
-        """Waits until the feed is said to be live and its camera is seen again."""
+        """Waits until the feed is said to be live and its camera's newer pictures are here."""
         viewer = self.viewers[name]
-        pictures = len(viewer.pictures)
         said = await viewer.state(
             f"feed {name} live", lambda s: s["state"] == "live", within_s, since
         )
+        # Until then came what was on its way before.
         await viewer.picture(
-            f"pictures of camera {name}", lambda p: not p.slate and p.change > 0, within_s, pictures
+            f"pictures of camera {name}",
+            lambda p: not p.slate and (p.rtp - said.body["rtp"]) % (1 << 32) < 1 << 31,
+            within_s,
+            max(len(viewer.pictures) - 1, 0),
         )
         return said
 
