@@ -152,18 +152,24 @@ async fn wanted_key_frame_comes_within_the_gop() {
 async fn the_slate_takes_the_place_of_a_silent_source() {
     let line = start(camera("frame_deadline_ms = 150\ngop_frames = 1000"));
     let first = line.frame(line.push(0)).await;
-    until("live", || line.status.get("feed/t").filter(|h| h.state == State::Live)).await;
+    // Only fresh pictures are live: they go on until that was seen.
+    let live = || {
+        line.push(1);
+        line.status.get("feed/t").filter(|h| h.state == State::Live)
+    };
+    until("live", live).await;
     let silent = || line.status.get("feed/t").filter(|h| h.state == State::NoSignal);
     let health = until("no signal", silent).await;
     assert_eq!(health.code, "no_signal");
     assert!(health.reason.starts_with("no frame for 0."), "{}", health.reason);
     let newest = || line.ring.newest().expect("a frame");
-    let slate = until("the slate", || Some(newest()).filter(|f| f.seq > first.seq)).await;
+    let last = newest().seq.max(first.seq);
+    let slate = until("the slate", || Some(newest()).filter(|f| f.seq > last)).await;
     let later = until("more of it", || Some(newest()).filter(|f| f.seq > slate.seq + 3)).await;
     assert!(later.captured.at > slate.captured.at);
     let back = line.frame(line.push(1)).await;
     assert!(back.seq > later.seq && back.captured.at > later.captured.at);
-    until("live again", || line.status.get("feed/t").filter(|h| h.state == State::Live)).await;
+    until("live again", live).await;
     let mut reader = line.ring.reader();
     // Parameter sets: the first two NAL units.
     let sets = |data: &[u8]| {
