@@ -211,6 +211,12 @@ proptest! {
                 next = telemetry.due(now);
             }
             (now, at) = (now + ms(10), at + ms(10));
+            if step == 700 {
+                // Four seconds of quiet: the copies, and two snapshots.
+                let newest = copies.iter().map(|((_, taken), _)| *taken).max();
+                let of_newest = copies.iter().filter(|((_, taken), _)| Some(*taken) == newest);
+                prop_assert!(of_newest.map(|(_, n)| *n).min() >= Some(COPIES + 2));
+            }
         }
         for tag in 0..tags {
             let newest = known.get(&u64::from(tag)).map(|(_, value)| value.clone());
