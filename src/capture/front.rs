@@ -17,7 +17,6 @@ use super::format::{self, Asked, Coding};
 use super::intake::{Claim, Front};
 use super::ioctl::{self, Node};
 use super::messages::Complaint;
-use super::push::PushSource;
 use super::timing::Edge;
 use crate::config::camera::{Camera, ControlValue};
 use crate::model::{Mono, Reason};
@@ -148,20 +147,4 @@ pub(super) fn press_force_key(found: &Found) -> bool {
     let Ok(node) = Node::open(&found.node) else { return false };
     let known = controls::list(&node);
     controls::set(&node, &known, "force_key_frame", &ControlValue::Switch(true)).is_ok()
-}
-
-/// What pushed pictures are made of.
-///
-/// # Errors
-/// None that a [`PushSource`] can bring about.
-pub(super) fn push_caps(push: &PushSource) -> Result<gst::Caps> {
-    let caps = format!(
-        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry={}",
-        push.pixels.caps_name(),
-        push.width,
-        push.height,
-        push.fps,
-        push.pixels.colorimetry()
-    );
-    Ok(caps.parse()?)
 }

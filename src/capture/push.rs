@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use anyhow::Result;
 use bytes::Bytes;
+use gstreamer as gst;
 use tokio::sync::Notify;
 
 use crate::model::Mono;
@@ -38,15 +40,28 @@ impl Pixels {
 
     /// What its numbers mean, in GStreamer's words: YUV is BT.709, limited
     /// range, at every size (the usual guess by size would tint small ones).
-    pub(super) fn colorimetry(self) -> &'static str {
+    fn colorimetry(self) -> &'static str {
         match self {
             Self::I420 | Self::Nv12 => "bt709",
             Self::Rgbx => "sRGB",
         }
     }
 
+    /// What such pictures are to GStreamer.
+    ///
+    /// # Errors
+    /// GStreamer is not started.
+    pub(super) fn caps(self, width: u32, height: u32, fps: u32) -> Result<gst::Caps> {
+        let (name, colorimetry) = (self.caps_name(), self.colorimetry());
+        let caps = format!(
+            "video/x-raw,format={name},width={width},height={height},framerate={fps}/1,\
+             colorimetry={colorimetry}"
+        );
+        Ok(caps.parse()?)
+    }
+
     /// GStreamer's name of it.
-    pub(super) fn caps_name(self) -> &'static str {
+    fn caps_name(self) -> &'static str {
         match self {
             Self::I420 => "I420",
             Self::Nv12 => "NV12",

@@ -80,7 +80,7 @@ impl Sessions<'_> {
 
     /// Pushed pictures, until the stop token.
     pub async fn of_pushed(self, push: &PushSource) {
-        let caps = match front::push_caps(push) {
+        let caps = match push.pixels.caps(push.width, push.height, push.fps) {
             Ok(caps) => caps,
             Err(error) => return error!("pushed pictures: {error:#}"),
         };
@@ -115,6 +115,7 @@ impl Sessions<'_> {
         counter!("floorcast_capture_restarts_total", "feed" => feed).increment(1);
         let why = format!("{:#}", complaint.reason);
         warn!(reason = why, "camera off");
+        // Once more: a last picture may have come while the camera was being stopped.
         self.switch.slate(complaint.kind, &why);
     }
 

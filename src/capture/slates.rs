@@ -61,7 +61,7 @@ pub(super) async fn run(
 }
 
 async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Result<()> {
-    let caps = caps(camera)?;
+    let caps = Pixels::I420.caps(camera.width, camera.height, camera.fps)?;
     let mut on = switch.on();
     let mut painter: Option<Arc<Mutex<Painter>>> = None;
     let mut tick = interval(Duration::from_secs(1) / FPS);
@@ -95,16 +95,4 @@ async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Res
             changed = on.changed() => changed?,
         }
     }
-}
-
-fn caps(camera: &Camera) -> Result<gst::Caps> {
-    Ok(format!(
-        "video/x-raw,format={},width={},height={},framerate={}/1,colorimetry={}",
-        Pixels::I420.caps_name(),
-        camera.width,
-        camera.height,
-        camera.fps,
-        Pixels::I420.colorimetry(),
-    )
-    .parse()?)
 }
