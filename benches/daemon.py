@@ -90,14 +90,17 @@ class Daemon:
             return next(int(l.split()[1]) for l in f if l.startswith("VmRSS"))
 
     def whep_seconds(self):
-        """CPU seconds of the thread that serves viewers."""
+        """CPU seconds of the thread that serves viewers, which begins just after `on air`."""
         tasks = f"/proc/{self.process.pid}/task"
-        for task in os.listdir(tasks):
-            with open(f"{tasks}/{task}/stat") as f:
-                text = f.read()
-            name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
-            if name == "whep":
-                return (int(rest[11]) + int(rest[12])) / TICKS
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/stat") as f:
+                    text = f.read()
+                name, rest = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 2:].split()
+                if name == "whep":
+                    return (int(rest[11]) + int(rest[12])) / TICKS
+            time.sleep(0.05)
         sys.exit("the daemon has no thread named whep")
 
     def rate(self, seconds):

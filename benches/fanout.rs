@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use floorcast::clock::{self, WallClock};
 use floorcast::config::studio::{Site, Studio, Web};
 use floorcast::feed::board::Board;
@@ -129,25 +130,26 @@ fn measure(viewers: usize, one_by_one: bool) -> anyhow::Result<bool> {
 }
 
 fn film(ring: &Ring, stop: &CancellationToken) {
+    // Made before it counts: making them up is no part of serving them.
+    let units: Vec<Bytes> = (0..GOP).map(|seq| access_unit(seq).into()).collect();
+    let push = |seq: u64, at: Mono| {
+        let captured = Captured { at, error: Duration::ZERO };
+        let (key, data) = (seq.is_multiple_of(GOP), units[(seq % GOP) as usize].clone());
+        ring.push(Frame { seq, captured, encoded: at, key, data });
+    };
     // As if it had run for a while: the ring is full before memory is measured.
     let past = 10 * GOP;
     for seq in 0..past {
-        push(ring, seq, clock::now() - Duration::from_secs(1) * (past - seq) as u32 / FPS);
+        push(seq, clock::now() - Duration::from_secs(1) * (past - seq) as u32 / FPS);
     }
     let began = Instant::now();
     let mut seq = past;
     while !stop.is_cancelled() {
         let due = began + Duration::from_secs(1) * (seq - past) as u32 / FPS;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        push(ring, seq, clock::now());
+        push(seq, clock::now());
         seq += 1;
     }
-}
-
-fn push(ring: &Ring, seq: u64, at: Mono) {
-    let captured = Captured { at, error: Duration::ZERO };
-    let (key, data) = (seq.is_multiple_of(GOP), access_unit(seq).into());
-    ring.push(Frame { seq, captured, encoded: at, key, data });
 }
 
 fn studio(ring: &Arc<Ring>) -> StudioInfo {

@@ -17,4 +17,6 @@ mod leaving;
 mod losing;
 #[path = "whep/others.rs"]
 mod others;
+#[path = "whep/path.rs"]
+mod path;
 mod support;

@@ -121,3 +121,13 @@ async fn a_viewer_without_extras_is_welcome() {
     assert!(!viewer.answer.contains("rtx"));
     assert_eq!(frame(&mut viewer).await.0, at.rtp());
 }
+
+/// Who names no feed gets the first, and is told which that is.
+#[tokio::test]
+async fn the_first_feed_needs_no_name() {
+    let mut house = House::open().await;
+    let at = house.frame(true);
+    let mut viewer = Viewer::open(&format!("{}/whep", house.url), PLAIN).await.expect("a session");
+    assert!(viewer.location.contains("/whep/cam/"), "{}", viewer.location);
+    assert_eq!(frame(&mut viewer).await.0, at.rtp());
+}

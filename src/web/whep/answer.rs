@@ -53,6 +53,8 @@ pub struct Session {
     pub rtx: Option<u32>,
     /// Our user fragment: first half of the USERNAME in the viewer's checks.
     pub ufrag: String,
+    /// Our password: signs the viewer's checks.
+    pub password: String,
     /// The SDP answer.
     pub answer: String,
 }
@@ -163,7 +165,8 @@ pub fn session(
     };
     let answer = text.to_sdp();
     let rtx = rtx.map(|rtx| *rtx);
-    Ok(Session { rtc, mid, pt: h264.pt.into(), rtx, ufrag: creds.ufrag, answer })
+    let IceCreds { ufrag, pass: password } = creds;
+    Ok(Session { rtc, mid, pt: h264.pt.into(), rtx, ufrag, password, answer })
 }
 
 fn rtp(extension: Extension) -> Rtp {

@@ -21,7 +21,8 @@ use tracing::{debug, info};
 use super::FeedInfo;
 use super::answer::Session;
 use super::gate::{Gate, SessionId};
-use super::socket::{Outbox, Socket};
+use super::socket::{Outbox, Received, Socket};
+use super::stun;
 use super::telemetry::Telemetry;
 use super::track::Track;
 use super::viewer::{BURST_GAP, End, Mode, Surroundings, TimeLine, Viewer, received};
@@ -76,6 +77,11 @@ const SOURCES: usize = 8;
 const READS: usize = 16;
 /// Datagrams that wait before they are sent in the middle of a turn.
 const FLUSH_AT: usize = 512;
+/// Viewers' reports are read together: a wake-up for each would cost more than reading it. They
+/// wait so long for each viewer that there is, as each gets its share of the wake-ups …
+const REST_EACH: Duration = Duration::from_micros(200);
+/// … and so long at most: a lost packet is asked for in them.
+const REST: Duration = Duration::from_millis(10);
 /// How often the engine looks for viewers that are gone.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -103,6 +109,8 @@ pub struct Engine {
     /// Viewers whose channel is open, as of the last sweep or opening.
     listening: usize,
     swept: Instant,
+    /// No datagram is waited for before this.
+    rests_until: Instant,
     buffer: String,
 }
 
@@ -151,6 +159,7 @@ impl Engine {
             exact_delay: Duration::ZERO,
             listening: 0,
             swept: now,
+            rests_until: now,
             buffer: String::new(),
         }
     }
@@ -174,12 +183,14 @@ impl Engine {
         }
         while !stop.is_cancelled() {
             let wake = tokio::time::Instant::from_std(self.wake());
-            let listeners = self.listeners();
+            let (listeners, rests) = (self.listeners(), self.rests_until > Instant::now());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = frames.notified() => {}
-                ready = self.socket.readable() => ready.context("media port: wait for datagrams")?,
+                ready = self.socket.readable(), if !rests => {
+                    ready.context("media port: wait for datagrams")?;
+                }
                 ready = self.socket.writable(), if self.blocked => {
                     ready.context("media port: wait for room")?;
                 }
@@ -189,6 +200,10 @@ impl Engine {
                     None => break,
                 },
                 () = tokio::time::sleep_until(wake) => {}
+            }
+            // Before anything is read: whoever has an answer is known when its first check comes.
+            while let Ok(command) = commands.try_recv() {
+                self.command(command);
             }
             self.turn()?;
         }
@@ -203,11 +218,13 @@ impl Engine {
             return sweep;
         }
         let turn = self.turns.peek().map_or(sweep, |Reverse((at, _))| *at);
+        let now = Instant::now();
         let figures = match self.listeners() {
-            true => self.figures.due(Instant::now()),
+            true => self.figures.due(now),
             false => sweep,
         };
-        sweep.min(turn).min(figures)
+        let rested = if self.rests_until > now { self.rests_until } else { sweep };
+        sweep.min(turn).min(figures).min(rested)
     }
 
     fn listeners(&self) -> bool {
@@ -271,43 +288,46 @@ impl Engine {
     /// Reads what there is and gives it to whom it belongs.
     fn read(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
+        let mut any = false;
         for _ in 0..READS {
             let mut touched = Vec::new();
             let Self { socket, viewers, by_ufrag, by_source, outbox, .. } = self;
             let more = socket.read(|datagram| {
-                let ufrag = stun_ufrag(datagram.data);
+                let Received { from, to, data } = datagram;
+                let ufrag = stun::ufrag(data);
                 let at = match ufrag {
                     Some(ufrag) => by_ufrag.get(ufrag),
-                    None => by_source.get(&datagram.from),
+                    None => by_source.get(&from),
                 };
                 let Some(viewer) = at.and_then(|at| viewers.get_mut(*at)?.as_mut()) else { return };
-                let Some(receive) = received(datagram.from, datagram.to, datagram.data) else {
-                    return;
-                };
+                let mut choice = None;
                 if ufrag.is_some() {
                     // Whoever knows the password: an address of this viewer.
-                    let Some(again) = received(datagram.from, datagram.to, datagram.data) else {
-                        return;
-                    };
-                    if !viewer.accepts(again, now) {
+                    let check = received(from, to, data);
+                    if !check.is_some_and(|check| viewer.accepts(check, now)) {
                         return;
                     }
                     let at = by_ufrag[&viewer.ufrag];
-                    if !viewer.sources.contains(&datagram.from) {
+                    if !viewer.sources.contains(&from) {
                         if viewer.sources.len() == SOURCES {
                             let oldest = viewer.sources.remove(0);
                             by_source.remove(&oldest);
                         }
-                        viewer.sources.push(datagram.from);
+                        viewer.sources.push(from);
                     }
-                    by_source.insert(datagram.from, at);
+                    by_source.insert(from, at);
+                    choice = viewer.choice(data);
                 }
+                let Some(receive) = received(from, to, choice.as_deref().unwrap_or(data)) else {
+                    return;
+                };
                 viewer.receive(receive, now, outbox);
                 if let Some(at) = by_ufrag.get(&viewer.ufrag) {
                     touched.push(*at);
                 }
             });
             let more = more.context("media port: read")?;
+            any |= !touched.is_empty();
             touched.sort_unstable();
             touched.dedup();
             for at in touched {
@@ -317,7 +337,18 @@ impl Engine {
                 break;
             }
         }
+        if any {
+            self.rests_until = now + self.rest();
+        }
         Ok(())
+    }
+
+    /// How long datagrams may wait; not at all while somebody is coming in.
+    fn rest(&self) -> Duration {
+        match self.viewers.iter().flatten().all(|viewer| viewer.connected) {
+            true => (REST_EACH * self.by_session.len() as u32).min(REST),
+            false => Duration::ZERO,
+        }
     }
 
     /// Messages and frames go together where both are there: one turn for both.
@@ -525,23 +556,4 @@ impl Engine {
         let _ = tokio::time::timeout(patience, drained).await;
         info!(viewers = count, "said good-bye");
     }
-}
-
-/// Our user fragment in a STUN binding request (RFC 8489, 14.3; RFC 8445,
-/// 7.2.2: `ours:theirs`).
-fn stun_ufrag(data: &[u8]) -> Option<&str> {
-    if data.len() < 20 || data[..2] != [0, 1] || data[4..8] != [0x21, 0x12, 0xa4, 0x42] {
-        return None;
-    }
-    let mut rest = &data[20..];
-    while let Some((head, tail)) = rest.split_first_chunk::<4>() {
-        let kind = u16::from_be_bytes([head[0], head[1]]);
-        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let value = tail.get(..len)?;
-        if kind == 6 {
-            return std::str::from_utf8(value).ok()?.split_once(':').map(|(ours, _)| ours);
-        }
-        rest = tail.get(len.next_multiple_of(4)..)?;
-    }
-    None
 }

@@ -12,6 +12,7 @@ pub mod gate;
 pub mod offer;
 mod resource;
 pub mod socket;
+mod stun;
 pub mod telemetry;
 mod track;
 pub mod viewer;

@@ -1,4 +1,4 @@
-//! The HTTP side of WHEP: `POST /whep/<feed>`, `DELETE` of what it made.
+//! The HTTP side of WHEP: `POST /whep/<feed>` (`/whep`: the first feed), `DELETE` of what it made.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -22,6 +22,7 @@ use super::gate::Refusal;
 use super::offer::{LARGEST, Offer};
 use super::viewer::{End, Mode};
 use super::{Whep, candidates};
+use crate::model::FeedId;
 
 /// An offer has to be all there after this.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ pub fn routes(whep: Whep) -> Router {
         .expose_headers([LOCATION, RETRY_AFTER])
         .max_age(Duration::from_secs(3600));
     Router::new()
+        .route("/whep", post(open).options(options))
         .route("/whep/{feed}", post(open).options(options))
         .route("/whep/{feed}/{session}", delete(close).options(options))
         .layer(cors)
@@ -87,7 +89,7 @@ fn is_sdp(headers: &HeaderMap) -> bool {
 async fn open(
     State(whep): State<Whep>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(feed): Path<String>,
+    feed: Option<Path<String>>,
     Query(wishes): Query<Wishes>,
     request: Request<Body>,
 ) -> Response {
@@ -95,7 +97,8 @@ async fn open(
     if let Err(no) = whep.gate.knock(peer.ip(), Instant::now()) {
         return refusal(no);
     }
-    let Some(index) = whep.feeds.iter().position(|f| *f.id.0 == *feed) else {
+    let named = |id: &FeedId| feed.as_ref().is_none_or(|Path(feed)| *id.0 == **feed);
+    let Some(index) = whep.feeds.iter().position(|f| named(&f.id)) else {
         return refuse(S::NOT_FOUND, "no such feed");
     };
     let mode = match wishes.mode.as_deref() {
@@ -158,7 +161,7 @@ async fn open(
         return later(S::SERVICE_UNAVAILABLE, "stopping", 5);
     }
     metrics::counter!("floorcast_web_opens_total").increment(1);
-    let location = format!("/whep/{feed}/{session}");
+    let location = format!("/whep/{}/{session}", whep.feeds[index].id);
     let headers = [
         (CONTENT_TYPE, "application/sdp".to_owned()),
         (LOCATION, location),

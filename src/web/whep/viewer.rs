@@ -17,6 +17,7 @@ use tracing::{Span, debug, info_span};
 use super::answer::Session;
 use super::gate::SessionId;
 use super::socket::{Datagram, Outbox};
+use super::stun;
 use super::telemetry::{Chunk, Kind};
 use super::track::{Packed, Track};
 use crate::clock::WallClock;
@@ -139,6 +140,8 @@ pub struct Viewer {
     pub feed: usize,
     /// Its user fragment, by which its checks are known.
     pub ufrag: String,
+    /// Our password, until its first check has chosen a path.
+    password: Option<String>,
     /// Addresses known to be its own.
     pub sources: Vec<SocketAddr>,
     /// Connected: gets frames.
@@ -225,6 +228,7 @@ impl Viewer {
             session,
             feed: feed.0,
             ufrag: made.ufrag,
+            password: Some(made.password),
             sources: Vec::new(),
             connected: false,
             opened: now,
@@ -269,6 +273,11 @@ impl Viewer {
     /// Whether the session takes this datagram as its own.
     pub fn accepts(&self, receive: Receive, now: Instant) -> bool {
         self.rtc.accepts(&Input::Receive(now, receive))
+    }
+
+    /// The first accepted check, as one that chooses its path; see [`stun::choosing`].
+    pub fn choice(&mut self, check: &[u8]) -> Option<Vec<u8>> {
+        stun::choosing(check, &self.password.take()?)
     }
 
     /// Takes a datagram.

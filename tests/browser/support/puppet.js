@@ -117,7 +117,12 @@
   window.RTCPeerConnection = class {
     connectionState = "new";
     localDescription = { sdp: "v=0\r\n" };
-    addTransceiver() {}
+    addTransceiver() {
+      const [track] = canvas.captureStream(30).getVideoTracks();
+      const getSynchronizationSources = () => (scene.ssrc ? [{ rtpTimestamp: (rtpNow() - 6300) >>> 0 }] : []);
+      if (scene.picture === "none") track.stop();
+      return { receiver: { track, getSynchronizationSources } };
+    }
     createDataChannel() {
       return (this.channel = window.puppetChannel = new Channel());
     }
@@ -131,9 +136,6 @@
       window.puppet = this;
       await new Promise((resolve) => setTimeout(resolve, 20));
       if (this.connectionState === "closed") return;
-      const receiver = { getSynchronizationSources: () => (scene.ssrc ? [{ rtpTimestamp: (rtpNow() - 6300) >>> 0 }] : []) };
-      const stream = scene.picture === "none" ? new MediaStream() : canvas.captureStream(30);
-      this.ontrack?.({ track: stream.getVideoTracks()[0], streams: [stream], receiver });
       this.channel.start();
       this.become("connected");
     }

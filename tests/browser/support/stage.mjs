@@ -65,12 +65,14 @@ function answer(stage, request, response) {
     if (stage.down) return request.socket.destroy();
     return send(200, { "content-type": "application/json" }, JSON.stringify(stage.studio));
   }
-  if (pathname.startsWith("/whep/")) {
+  if (pathname === "/whep" || pathname.startsWith("/whep/")) {
     if (stage.down) return request.socket.destroy();
     if (request.method !== "POST") return send(200, {}, "");
-    stage.offers.push({ feed: pathname.slice(6), mode: searchParams.get("mode") });
+    const feed = pathname.slice(6) || stage.studio.feeds[0]?.id;
+    if (!stage.studio.feeds.some((f) => f.id === feed)) return send(404, {}, "");
+    stage.offers.push({ feed, mode: searchParams.get("mode") });
     if (stage.whep !== 201) return send(stage.whep, { "retry-after": stage.retryAfter }, "");
-    return send(201, { "content-type": "application/sdp", location: `${pathname}/s1` }, "v=0\r\n");
+    return send(201, { "content-type": "application/sdp", location: `/whep/${feed}/s1` }, "v=0\r\n");
   }
   const path = join(DIST, pathname === "/" ? "index.html" : pathname);
   if (!path.startsWith(DIST) || !existsSync(path)) return send(404, {}, "");

@@ -35,21 +35,3 @@ export function setHidden(element: HTMLElement, hidden: boolean): void {
 export function setData(element: HTMLElement, key: string, value: string): void {
   if (element.dataset[key] !== value) element.dataset[key] = value;
 }
-
-/** What the viewer chose last time; storage may be forbidden. */
-export const remember = {
-  get(key: string): string | null {
-    try {
-      return localStorage.getItem(`floorcast.${key}`);
-    } catch {
-      return null;
-    }
-  },
-  set(key: string, value: string): void {
-    try {
-      localStorage.setItem(`floorcast.${key}`, value);
-    } catch {
-      // Private windows forget: so be it.
-    }
-  },
-};

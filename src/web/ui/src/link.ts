@@ -36,12 +36,10 @@ export class Line {
   /** Sessions opened, for `stats()`. */
   joins = 0;
 
-  /** `early`: a session made while the studio was still being asked for. */
   constructor(
     private feed: Feed,
     private mode: Mode,
     private readonly events: LinkEvents,
-    private early: Session | null = null,
   ) {
     addEventListener("online", () => this.hurry());
     addEventListener("pagehide", () => this.drop());
@@ -100,8 +98,7 @@ export class Line {
       if (round === this.round) this.wait("unreachable", this.pause());
       return;
     }
-    const session = this.early ?? new Session();
-    this.early = null;
+    const session = new Session();
     this.session = session;
     this.joins++;
     try {

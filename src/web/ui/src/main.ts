@@ -2,15 +2,16 @@
 
 import { api, type Floorcast } from "./api";
 import { Controls } from "./controls";
-import { $, remember, setText } from "./dom";
+import { $, setText } from "./dom";
 import { Figures } from "./figures";
 import { fetchStudio } from "./link";
 import { Player, type Status } from "./player";
 import { pauseMs } from "./retry";
+import { remember } from "./remember";
 import { Screen } from "./screen";
 import { named, pickLang, say, type Lang } from "./text";
-import { Session } from "./whep";
-import type { Feed, Mode, Studio } from "./wire";
+import { query, wantedFeed, wantedMode } from "./wanted";
+import type { Feed, Studio } from "./wire";
 
 declare global {
   interface Window {
@@ -18,9 +19,7 @@ declare global {
   }
 }
 
-const query = new URLSearchParams(location.search);
 let lang: Lang = pickLang(query.get("lang") ?? remember.get("lang"), navigator.languages);
-const wanted: Mode = (query.get("mode") ?? remember.get("mode")) === "fast" ? "fast" : "exact";
 
 const screen = new Screen();
 const figures = new Figures(lang);
@@ -28,9 +27,6 @@ let player: Player | null = null;
 let studio: Studio | null = null;
 let status: Status | null = null;
 let spoken = "";
-
-// Made while the studio is still on its way: its keys cost more than the way.
-const early = new Session();
 
 window.floorcast = api(() => player);
 
@@ -44,7 +40,7 @@ const controls = new Controls({
     player?.setMode(mode);
     controls.showMode(mode);
   },
-  mode: () => player?.mode ?? wanted,
+  mode: () => player?.mode ?? wantedMode,
   step: (by) => {
     if (!player || !studio || studio.feeds.length < 2) return;
     const at = studio.feeds.findIndex((f) => f.id === player?.feed.id);
@@ -107,16 +103,16 @@ function describe(next: Studio): void {
 function start(described: Studio): void {
   studio = described;
   screen.brand(described, lang);
-  const feed = described.feeds.find((f) => f.id === query.get("feed")) ?? described.feeds[0];
+  const feed = described.feeds.find((f) => f.id === wantedFeed) ?? described.feeds[0];
   if (!feed) {
     setText($("slate-title"), say(lang, "no_feeds"));
     return;
   }
-  player = new Player($<HTMLVideoElement>("video"), described, feed, wanted, {
+  player = new Player($<HTMLVideoElement>("video"), described, feed, wantedMode, {
     views: (views, utcUs) => figures.show(views, utcUs, status?.mode === "fast", performance.now()),
     status: onStatus,
     studio: describe,
-  }, early);
+  });
   describe(described);
 }
 
@@ -136,5 +132,5 @@ async function open(): Promise<void> {
 
 setText($("slate-title"), say(lang, "slate_connecting"));
 relabel();
-controls.showMode(wanted);
+controls.showMode(wantedMode);
 void open();

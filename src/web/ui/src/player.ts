@@ -10,7 +10,6 @@ import { Latency } from "./latency";
 import { Line } from "./link";
 import { Liveness } from "./liveness";
 import { judge, type Link, type Shown } from "./state";
-import type { Session } from "./whep";
 import { parseMessage, type Feed, type Health, type Message, type Mode, type Studio } from "./wire";
 
 export interface Status {
@@ -91,7 +90,6 @@ export class Player {
     public feed: Feed,
     public mode: Mode,
     private readonly events: PlayerEvents,
-    early: Session | null = null,
   ) {
     this.join = this.joinOf(studio);
     this.line = new Line(feed, mode, {
@@ -99,7 +97,7 @@ export class Player {
       message: (text) => this.message(text),
       state: (link, retryAt) => this.linked(link, retryAt),
       studio: (fresh) => this.refresh(fresh),
-    }, early);
+    });
     watchFrames(video, () => this.receiver, (frame) => this.presented(frame));
     setInterval(() => this.tick(), TICK_MS);
     document.addEventListener("visibilitychange", () => this.seen(!document.hidden));

@@ -1,12 +1,8 @@
-// One WHEP session (draft-ietf-wish-whep): offer, answer, one video track in,
-// one telemetry channel.
+// One WHEP session (draft-ietf-wish-whep): one video track in, one telemetry channel.
 //
 // In: the feed's URL and the mode. Out: a track, messages, and one end.
-// The server has a public address and learns ours from its first packet, so
-// the offer leaves at once, without candidates. It is made before the feed's
-// URL is known: keys take their time.
 
-import { begun } from "./offer";
+import { begin, type Begun } from "./offer";
 import type { Mode } from "./wire";
 
 export interface SessionEvents {
@@ -29,29 +25,14 @@ const DISCONNECTED_MS = 2500;
 const OPEN_MS = 10_000;
 
 export class Session {
-  private readonly begun = begun();
-  private readonly pc = this.begun.pc;
-  private readonly channel = this.begun.channel;
-  private readonly abort = new AbortController();
+  private begun: Begun | null = null;
   private events: SessionEvents | null = null;
-  private resource: string | null = null;
   private over = false;
   private timer = 0;
 
-  constructor() {
-    this.channel.onmessage = ({ data }) => {
-      if (!this.over && typeof data === "string") this.events?.message(data);
-    };
-    this.channel.onclose = () => this.end("channel closed");
-    this.pc.ontrack = ({ track, streams, receiver }) => {
-      if (!this.over) this.events?.track(streams[0] ?? new MediaStream([track]), receiver);
-    };
-    this.pc.onconnectionstatechange = () => this.changed();
-  }
-
   private changed(): void {
     clearTimeout(this.timer);
-    const state = this.pc.connectionState;
+    const state = this.begun?.pc.connectionState;
     if (state === "connected") this.events?.connected();
     else if (state === "failed" || state === "closed") this.end(state);
     else if (state === "disconnected") this.timer = window.setTimeout(() => this.end(state), DISCONNECTED_MS);
@@ -61,39 +42,50 @@ export class Session {
   async open(whep: string, mode: Mode, events: SessionEvents): Promise<void> {
     this.events = events;
     this.timer = window.setTimeout(() => this.end("no connection"), OPEN_MS);
-    const offer = await this.begun.offer;
-    // Side by side: without candidates the description is the offer as it is.
-    const described = this.pc.setLocalDescription(offer);
-    described.catch(() => undefined);
-    const answer = await fetch(`${whep}?mode=${mode}`, {
-      method: "POST",
-      headers: { "content-type": "application/sdp" },
-      body: offer.sdp ?? "",
-      signal: this.abort.signal,
-    });
-    if (answer.status !== 201) throw new Refused(answer.status, answer.headers.get("retry-after"));
-    const location = answer.headers.get("location");
-    this.resource = location && new URL(location, answer.url).href;
-    const sdp = await answer.text();
-    if (this.over) this.release();
-    else {
-      await described;
-      await this.pc.setRemoteDescription({ type: "answer", sdp });
-    }
+    const begun = (await this.early(whep, mode)) ?? (this.begun = begin(whep, mode));
+    const { status, retryAfter } = await begun.answered;
+    if (this.over) return;
+    if (status !== 201) throw new Refused(status, retryAfter);
+    this.listen(begun, events);
+  }
+
+  /** What the page began before this script was there, if it is what is wanted. */
+  private async early(whep: string, mode: Mode): Promise<Begun | null> {
+    const early = window.floorcastEarly;
+    delete window.floorcastEarly;
+    if (!early) return null;
+    this.begun = early;
+    const answer = await early.answered.catch(() => null);
+    const ours = answer?.resource && new URL(answer.resource).pathname.startsWith(`${whep}/`);
+    // A house that is full is so for every feed of it.
+    if (this.over || (early.mode === mode && (ours || answer?.status === 503))) return early;
+    early.drop();
+    return null;
+  }
+
+  private listen({ pc, channel, receiver, heard }: Begun, events: SessionEvents): void {
+    channel.onmessage = ({ data }) => {
+      if (!this.over && typeof data === "string") events.message(data);
+    };
+    channel.onclose = () => this.end("channel closed");
+    pc.onconnectionstatechange = () => this.changed();
+    events.track(new MediaStream([receiver.track]), receiver);
+    if (pc.connectionState !== "new") this.changed();
+    heard.forEach((text) => events.message(text));
   }
 
   /** Asks for another mode; false if the channel is not open. */
   setMode(mode: Mode): boolean {
-    if (this.channel.readyState !== "open") return false;
-    this.channel.send(JSON.stringify({ mode }));
+    if (this.begun?.channel.readyState !== "open") return false;
+    this.begun.channel.send(JSON.stringify({ mode }));
     return true;
   }
 
   /** The path's round trip in milliseconds, once ICE has measured it. */
   async roundTrip(): Promise<number | null> {
     let found: number | null = null;
-    const stats = await this.pc.getStats();
-    stats.forEach((s: { type: string; nominated?: boolean; currentRoundTripTime?: number }) => {
+    const stats = await this.begun?.pc.getStats();
+    stats?.forEach((s: { type: string; nominated?: boolean; currentRoundTripTime?: number }) => {
       if (s.type === "candidate-pair" && s.nominated && s.currentRoundTripTime !== undefined) {
         found = s.currentRoundTripTime * 1000;
       }
@@ -112,15 +104,6 @@ export class Session {
     if (this.over) return;
     this.over = true;
     clearTimeout(this.timer);
-    this.abort.abort();
-    this.release();
-    this.channel.close();
-    this.pc.close();
-  }
-
-  private release(): void {
-    if (!this.resource) return;
-    fetch(this.resource, { method: "DELETE", keepalive: true }).catch(() => undefined);
-    this.resource = null;
+    this.begun?.drop();
   }
 }
