@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floorcast::capture::timing::STEP;
 use floorcast::clock::{self, WallClock};
 use floorcast::config::studio::{Site, Studio, Web};
 use floorcast::feed::board::Board;
@@ -144,7 +145,9 @@ impl House {
     }
 
     pub fn push(&mut self, key: bool, data: Vec<u8>) -> Mono {
-        let (at, data) = (clock::now(), data.into());
+        // As capture keeps it: no two frames of a feed share an RTP time.
+        let after = self.ring.newest().map(|frame| frame.captured.at + STEP);
+        let (at, data) = (clock::now().max(after.unwrap_or(Mono(0))), data.into());
         let captured = Captured { at, error: Duration::ZERO };
         self.ring.push(Frame { seq: self.seq, captured, encoded: at, key, data });
         self.seq += 1;
