@@ -55,6 +55,8 @@ enum Command {
 /// Reads the arguments and runs. Exit code 0: done; 1: failed; 2: bad
 /// arguments or configuration.
 pub fn main() -> ExitCode {
+    // SAFETY: no thread has been started yet.
+    unsafe { capture::quirks::work_round() };
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

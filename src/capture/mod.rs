@@ -29,6 +29,7 @@ mod line;
 mod messages;
 pub mod probe;
 pub mod push;
+pub mod quirks;
 mod report;
 mod session;
 pub mod slate;

@@ -4,7 +4,9 @@
 //! pace. Goes out: pictures to the switch; and when they end, the slate with
 //! the reason. A camera that gives nothing for its frame deadline has ended.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::blocking::blocking;
-use super::discovery::{self, Found, Roots};
+use super::discovery::{self, Found, Listed, Roots};
 use super::doubt::{Print, Watch};
 use super::flow::Flow;
 use super::format::Coding;
@@ -122,23 +124,26 @@ impl Sessions<'_> {
     /// Waits for a camera at the port. One that was gone begins anew.
     async fn find(&self, pause: &mut Duration) -> Option<Found> {
         let port = &self.camera.port;
-        let mut before = None;
+        let (mut before, mut told) = (None, None);
         loop {
             // Opening nodes may wake devices up: only when something changed.
             let nodes = discovery::list(&Roots::default());
             if before.as_ref() != Some(&nodes) {
                 let listed = nodes.clone();
-                let identify = |node: &std::path::Path| Node::open(node)?.identity();
-                let found =
-                    blocking("look for cameras", move || discovery::cameras(&listed, identify));
-                let found = found.await.unwrap_or_default();
+                let looked = blocking("look for cameras", move || look(&listed)).await;
+                let (found, shut) = looked.unwrap_or_default();
                 if let Some(found) = discovery::at(&found, port) {
                     return Some(found.clone());
                 }
-                let others: Vec<_> = found.iter().map(|f| &*f.port).collect();
-                info!(?others, "no camera at this port");
+                // A node that has just come gets its file and its rights a moment later.
+                before = (!shut).then_some(nodes);
+                let others: Vec<_> = found.into_iter().map(|f| f.port).collect();
+                if told.as_ref() != Some(&others) {
+                    info!(?others, "no camera at this port");
+                    told = Some(others);
+                }
                 self.switch.slate(Reason::Unplugged, &format!("port {port} absent"));
-                (before, *pause) = (Some(nodes), PACE.first);
+                *pause = PACE.first;
             }
             tokio::select! {
                 () = self.stop.cancelled() => return None,
@@ -231,6 +236,16 @@ impl Sessions<'_> {
             next = tokio::time::Instant::now() + Duration::from_secs(1);
         }
     }
+}
+
+/// The cameras among `nodes`, and whether a node could not be opened. Blocks.
+fn look(nodes: &[Listed]) -> (Vec<Found>, bool) {
+    let shut = Cell::new(false);
+    let identify = |node: &Path| {
+        let node = Node::open(node).inspect_err(|_| shut.set(true))?;
+        node.identity()
+    };
+    (discovery::cameras(nodes, identify), shut.into_inner())
 }
 
 fn failed(error: Error) -> Complaint {

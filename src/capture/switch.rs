@@ -99,7 +99,11 @@ impl Switch {
 
     /// Takes the camera off: the slate says why.
     pub fn slate(&self, reason: Reason, why: &str) {
-        let state = self.state.lock().expect("switch lock");
+        let mut state = self.state.lock().expect("switch lock");
+        if *self.on.borrow() == On::Camera && state.waits.take().is_some() {
+            // It would come on late, and keeps the camera's driver open till then.
+            self.unused.increment(1);
+        }
         self.turn(&state, On::Slate(reason, why.into()));
     }
 
@@ -212,5 +216,33 @@ impl Switch {
             });
         }
         caps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::ring::Ring;
+
+    /// A camera that is off gets its last picture back, though no encoder ever took it.
+    #[test]
+    fn a_picture_that_waits_goes_with_its_camera() {
+        gst::init().unwrap();
+        let switch = Switch::new(Flow::new(Ring::new("t".into()), 25), "t");
+        let caps = "video/x-raw,format=I420,width=4,height=4".parse().unwrap();
+        let lent = Arc::new(());
+        let driver = Arc::downgrade(&lent);
+        switch.picture(&gst::Buffer::from_slice(Lent([0; 24], lent)), &caps);
+        assert!(driver.upgrade().is_some());
+        switch.slate(Reason::NoSignal, "no frame");
+        assert!(driver.upgrade().is_none());
+    }
+
+    struct Lent([u8; 24], #[expect(dead_code, reason = "held")] Arc<()>);
+
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
     }
 }

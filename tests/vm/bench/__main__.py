@@ -1,7 +1,8 @@
 """Runs scenarios, one booted machine after the other: `python tests/vm/bench ROOT DAEMON [NAME…]`.
 
-A scenario is a file in tests/vm/scenarios with `DEADLINE_S` and `async def run(bench)`. Its job
-directory below .cache/vm/run keeps everything it wrote; a failing one prints its logs' tails.
+A scenario is a file in tests/vm/scenarios with `DEADLINE_S` and `async def run(bench)`; one with
+`BENCH = True` measures and runs only when named. Its job directory below .cache/vm/run keeps
+everything it wrote; a failing one prints its logs' tails.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import socket
 import sys
 import time
 import traceback
+from types import ModuleType
 
 from guest import Guest
 from host import free_port, text
@@ -88,14 +90,20 @@ class Bench:
         )
 
 
-async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> bool:
-    """One scenario; says how it went."""
+def load(path: pathlib.Path) -> ModuleType:
+    """The module of a scenario."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     scenario = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(scenario)
-    print(f"vm: {path.stem}: {scenario.__doc__.strip().splitlines()[0]}", flush=True)
+    return scenario
+
+
+async def play(scenario: ModuleType, root: pathlib.Path, daemon: pathlib.Path) -> bool:
+    """One scenario; says how it went."""
+    name = scenario.__name__
+    print(f"vm: {name}: {scenario.__doc__.strip().splitlines()[0]}", flush=True)
     began = time.monotonic()
-    bench = Bench(root, daemon, root.parent / "run" / path.stem)
+    bench = Bench(root, daemon, root.parent / "run" / name)
     limit = asyncio.timeout(scenario.DEADLINE_S)
     try:
         async with limit:
@@ -104,7 +112,7 @@ async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> 
         text = "".join(traceback.format_exception(error))
         if limit.expired():
             text = f"its deadline of {scenario.DEADLINE_S} s passed\n{text}"
-        print(f"vm: {path.stem}: FAILED after {time.monotonic() - began:.0f} s: {text}")
+        print(f"vm: {name}: FAILED after {time.monotonic() - began:.0f} s: {text}")
         steps = sorted(bench.job.glob("step-*.out"), key=lambda path: path.stat().st_mtime)
         for log in [*sorted(bench.job.glob("*.log")), *steps[-STEPS:]]:
             tail = log.read_text(errors="replace").splitlines()[-40:]
@@ -112,14 +120,12 @@ async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> 
                 print(f"--- {log.relative_to(root.parent.parent.parent)} ends with:")
                 print("\n".join(tail))
         return False
-    print(f"vm: {path.stem}: ok in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"vm: {name}: ok in {time.monotonic() - began:.0f} s", flush=True)
     return True
 
 
 OWED = {
     "probe": "the table is wider than the 100 columns it asks for",
-    "storm": "after a fatal streaming error v4l2src keeps its descriptors",
-    "unplug": "it has passed on an idle machine; a busy one may be too slow for its limits",
     "vicodec": "the ladder has no rung for the encoder it builds",
 }
 """Scenarios that run only when named, and what they wait for."""
@@ -127,16 +133,19 @@ OWED = {
 
 def main() -> int:
     root, daemon = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
-    known = {path.stem: path for path in sorted((HERE / "scenarios").glob("*.py"))}
-    wanted = sys.argv[3:] or [name for name in known if name not in OWED]
-    for name in known.keys() - set(wanted):
-        print(f"vm: {name}: left out: {OWED.get(name, 'not named')}", flush=True)
+    known = {path.stem: load(path) for path in sorted((HERE / "scenarios").glob("*.py"))}
+    benches = {name for name, scenario in known.items() if getattr(scenario, "BENCH", False)}
+    wanted = sys.argv[3:] or [name for name in known if name not in OWED.keys() | benches]
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         print(f"vm: no scenario {unknown}; there is: {', '.join(known)}", file=sys.stderr)
         return 2
+    for name in sorted(OWED.keys() - set(wanted)) if not sys.argv[3:] else []:
+        print(f"vm: {name}: left out: {OWED[name]}", flush=True)
+    began = time.monotonic()
     passed = sum(asyncio.run(play(known[name], root, daemon)) for name in wanted)
-    print(f"{passed} passed, {len(wanted) - passed} failed", flush=True)
+    took = time.monotonic() - began
+    print(f"{passed} passed, {len(wanted) - passed} failed, in {took:.0f} s", flush=True)
     return 0 if passed == len(wanted) else 1
 
 
