@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -128,6 +129,10 @@ fn summary(config: &Config) -> String {
     )
 }
 
+/// Threads for calls that block end after so long without work: ten seconds, as
+/// tokio has it, are for ever where each camera is asked for its exposure every five.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Runs until SIGTERM or SIGINT.
 fn on_air(text: &str, name: &str, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
     let Some(config) = load(text, name) else { return Ok(ExitCode::from(2)) };
@@ -135,6 +140,7 @@ fn on_air(text: &str, name: &str, demo: Option<Demo>) -> anyhow::Result<ExitCode
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_keep_alive(IDLE)
         .build()
         .context("start the async runtime")?;
     let stop = CancellationToken::new();

@@ -1,7 +1,7 @@
 //! The near end of a pipeline: a V4L2 camera, or pushed pictures.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,6 +17,7 @@ use super::format::{self, Asked, Coding};
 use super::intake::{Claim, Front};
 use super::ioctl::{self, Node};
 use super::messages::Complaint;
+use super::rehearsal::rehearse;
 use super::timing::Edge;
 use crate::config::camera::{Camera, ControlValue};
 use crate::model::{Mono, Reason};
@@ -34,11 +35,16 @@ pub(super) struct V4l2 {
     pub exposure: Exposure,
 }
 
-/// Opens the camera: chooses its format, sets its controls. Blocks.
+/// Opens the camera: chooses its format, sets its controls. One that failed
+/// before must rehearse its start. Blocks.
 ///
 /// # Errors
 /// It cannot be opened, or does not offer what is wanted.
-pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>), Complaint> {
+pub(super) fn v4l2(
+    camera: &Camera,
+    found: &Found,
+    again: bool,
+) -> Result<(V4l2, Vec<String>), Complaint> {
     let node = Node::open(&found.node).map_err(|error| {
         let kind = match error.raw_os_error() {
             Some(libc::EBUSY) => Reason::Busy,
@@ -53,17 +59,17 @@ pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)
         .map_err(|why| Complaint { kind: Reason::WrongFormat, reason: anyhow!(why) })?;
     drop(node);
     let refused = controls::apply(&found.node, &camera.controls);
-    let v4l2 = elements(camera, found, asked)
+    let v4l2 = elements(camera, found, asked, again)
         .map_err(|reason| Complaint { kind: Reason::Failed, reason })?;
     Ok((v4l2, refused))
 }
 
-fn elements(camera: &Camera, found: &Found, asked: Asked) -> Result<V4l2> {
+fn elements(camera: &Camera, found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
     let source = element("v4l2src")?;
     source.set_property("device", found.node.display().to_string());
     let exposure = Exposure::default();
     let claim = driver_claim(&source, found, &exposure, &camera.id.0);
-    more_buffers(&source)?;
+    more_buffers(&source, again.then(|| found.clone()))?;
     let decode = match asked.coding {
         Coding::Jpeg => {
             let decode = element("jpegdec")?;
@@ -83,15 +89,32 @@ const ON_THE_WAY: u32 = 4;
 
 /// Gives the driver that many buffers more, so that it never runs dry while the
 /// encoder is slow: pictures are to be shed in the queue, where they are counted.
-fn more_buffers(source: &gst::Element) -> Result<()> {
+/// Asked just before the stream starts, it rehearses the start where that is due.
+fn more_buffers(source: &gst::Element, rehearses: Option<Found>) -> Result<()> {
     let pad = source.static_pad("src").context("v4l2src has no src pad")?;
-    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+    // What refused to start stays open, so that v4l2src is refused before it has buffers to lose.
+    let (rehearses, refused) = (Mutex::new(rehearses), Mutex::new(None));
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, move |pad, info| {
         if let Some(query) = info.query_mut()
             && let gst::QueryViewMut::Allocation(allocation) = query.view_mut()
         {
             allocation.add_allocation_pool(None::<&gst::BufferPool>, 0, ON_THE_WAY, 0);
             // Rows may be padded: the elements behind all read the layout.
             allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+            if let Some(found) = rehearses.lock().expect("rehearsal lock").take()
+                && let Ok(node) = Node::open(&found.node)
+                && let Err(error) = rehearse(&node, found.planes)
+                && let Some(source) = pad.parent_element()
+            {
+                *refused.lock().expect("rehearsal lock") = Some(node);
+                let words = error.to_string();
+                gst::element_error!(
+                    source,
+                    gst::ResourceError::Failed,
+                    ("the stream does not start"),
+                    ["{words}"]
+                );
+            }
             return gst::PadProbeReturn::Handled;
         }
         gst::PadProbeReturn::Ok

@@ -277,7 +277,8 @@ fn parse_stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
     known.then_some(Stamp { sequence: raw.sequence, at, edge })
 }
 
-fn buffer_type(planes: Planes) -> u32 {
+/// `V4L2_BUF_TYPE_*`.
+pub(super) fn buffer_type(planes: Planes) -> u32 {
     match planes {
         Planes::Single => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
         Planes::Multi => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
@@ -332,6 +333,8 @@ impl Kernel for sys::v4l2_frmsizeenum {}
 impl Kernel for sys::v4l2_frmivalenum {}
 impl Kernel for sys::v4l2_buffer {}
 impl Kernel for sys::v4l2_plane {}
+impl Kernel for sys::v4l2_requestbuffers {}
+impl Kernel for u32 {}
 impl Kernel for sys::v4l2_query_ext_ctrl {}
 impl Kernel for sys::v4l2_querymenu {}
 impl Kernel for sys::v4l2_ext_control {}

@@ -30,6 +30,7 @@ mod messages;
 pub mod probe;
 pub mod push;
 pub mod quirks;
+mod rehearsal;
 mod report;
 mod session;
 pub mod slate;

@@ -64,11 +64,12 @@ pub(super) struct Sessions<'a> {
 impl Sessions<'_> {
     /// A V4L2 camera, until the stop token.
     pub async fn of_camera(self) {
-        let mut pause = PACE.first;
+        let (mut pause, mut again) = (PACE.first, false);
         while !self.stop.is_cancelled() {
             let Some(found) = self.find(&mut pause).await else { return };
             let began = tokio::time::Instant::now();
-            let Err(complaint) = self.session(&found).await else { return };
+            let Err(complaint) = self.session(&found, again).await else { return };
+            again = true;
             self.ended(&complaint);
             if began.elapsed() >= PACE.steady {
                 pause = PACE.first;
@@ -153,9 +154,9 @@ impl Sessions<'_> {
     }
 
     /// From opening the camera to its first failure; `Ok` at the stop token.
-    async fn session(&self, found: &Found) -> Result<(), Complaint> {
+    async fn session(&self, found: &Found, again: bool) -> Result<(), Complaint> {
         let (camera, at) = (self.camera.clone(), found.clone());
-        let opened = blocking("open the camera", move || front::v4l2(&camera, &at));
+        let opened = blocking("open the camera", move || front::v4l2(&camera, &at, again));
         let (v4l2, refused) = opened.await.map_err(failed)??;
         let (node, asked) = (found.node.display(), &v4l2.asked);
         let driver = &found.identity.driver;

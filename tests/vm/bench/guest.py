@@ -110,6 +110,7 @@ class Guest:
             f",hostfwd={kind}:127.0.0.1:{number}-:{number}" for kind, number in self.forwards
         )
         share = "security_model=none,multidevs=remap"
+        self.powered = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             "qemu-system-aarch64",
             *["-machine", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"],

@@ -19,22 +19,21 @@ PERIOD_S = 1 / FPS
 LIVE_S = 60
 """From on air to both pictures: the encoders' trials, then the first frames."""
 
-IDLE_S = 11
-"""The daemon's idle worker threads end after ten seconds."""
+IDLE_S = 3
+"""The daemon's idle worker threads end after one second."""
 
 
-def config(bench, plc: Plc, cameras: dict[str, Camera]) -> str:
+def camera_section(feed: str, port: str, width: int = 320, height: int = 180) -> str:
     """Small pictures that move by themselves: two encoders keep up on an emulated processor.
 
     With its other timestamp source vivid's clock runs nearly twice as fast as time.
     """
-    sections = "".join(
-        f"""
+    return f"""
 [[camera]]
 id = "{feed}"
-port = "{camera.port}"
-width = 320
-height = 180
+port = "{port}"
+width = {width}
+height = {height}
 fps = {FPS}
 frame_deadline_ms = 1500
 bitrate_kbps = 500
@@ -46,8 +45,11 @@ brightness = 210
 test_pattern = "Gray Ramp"
 horizontal_movement = "Move Right"
 """
-        for feed, camera in cameras.items()
-    )
+
+
+def config(bench, plc: Plc, cameras: dict[str, Camera]) -> str:
+    """The box: cameras and a bus."""
+    sections = "".join(camera_section(feed, camera.port) for feed, camera in cameras.items())
     return f"""
 {bench.web}
 {sections}

@@ -47,6 +47,18 @@ class Rest(unittest.TestCase):
         self.assertEqual(metrics.sum("none"), 0)
         self.assertEqual(metrics.since(Metrics("y 1\n"), "y"), 0.5)
 
+    def test_quantiles_lie_between_the_bounds_of_their_bucket(self):
+        def reading(*counts: int) -> Metrics:
+            bounds = zip(("0.1", "0.3", "+Inf"), counts)
+            return Metrics("\n".join(f'x_bucket{{feed="a",le="{b}"}} {n}' for b, n in bounds))
+
+        before, after = reading(10, 10, 10), reading(14, 18, 20)
+        self.assertAlmostEqual(after.quantile(before, "x", 0.2, feed="a"), 0.05)
+        self.assertAlmostEqual(after.quantile(before, "x", 0.6, feed="a"), 0.2)
+        self.assertEqual(after.quantile(before, "x", 0.99, feed="a"), 0.3)
+        self.assertIsNone(after.quantile(after, "x", 0.5))
+        self.assertIsNone(after.quantile(before, "y", 0.5))
+
     def test_numbers_are_unwrapped_in_both_directions(self):
         unwrap = Unwrap(16)
         self.assertEqual([unwrap.map(n) for n in (65534, 1, 65535, 3)], [65534, 65537, 65535, 65539])

@@ -66,12 +66,23 @@ class Camera:
         await guest.sh(
             # What vivid stands on, but not vivid itself.
             "modprobe -a $(modprobe --show-depends vivid "
-            "| sed -n '$d; s|^insmod .*/\\(.*\\)\\.ko.*|\\1|p')\n"
-            f"insmod /job/{name}.ko n_devs=1 node_types=0x1 input_types=0x0 "
-            f"multiplanar={2 if planes == 'multi' else 1}\n"
+            "| sed -n '$d; s|^insmod .*/\\(.*\\)\\.ko.*|\\1|p')"
+        )
+        camera = cls(guest, name)
+        await camera._insert(f"input_types=0x0 multiplanar={2 if planes == 'multi' else 1}")
+        return camera
+
+    async def replace(self, options: str):
+        """Another camera in the same port, as the module's options have it."""
+        # What streams from the old one lets go of it when its last picture has been encoded.
+        await self.guest.sh(f"modprobe -r -w 10000 {self.name}")
+        await self._insert(options)
+
+    async def _insert(self, options: str):
+        await self.guest.sh(
+            f"insmod /job/{self.name}.ko n_devs=1 node_types=0x1 {options}\n"
             "udevadm settle --timeout=30"
         )
-        return cls(guest, name)
 
     async def node(self) -> str:
         """Its node of the moment, or nothing."""

@@ -7,18 +7,14 @@ what only the emulated processor costs: the time that any picture needs from lig
 and the time that other programs here kept the machine from running.
 """
 
-from dataclasses import dataclass
-
-from line import FPS, PERIOD_S, Line, line
+from line import FPS, PERIOD_S, line
+from plug import once, spread
 from viewer import Viewer
-from vivid import Camera
 
 DEADLINE_S = 420
 CYCLES = 20
 SLATE_S = 1.0
 PICTURE_S = 2.0
-SLOW_S = 10.0
-"""Waited for before it is a failure without a figure."""
 LOSSES = [
     "floorcast_capture_shed_total",
     "floorcast_capture_lost_total",
@@ -87,52 +83,6 @@ async def run(bench):
         excused = int(starved / PERIOD_S)
         assert sum(lost.values()) <= excused, f"feed B lost: {lost}; excused {excused}"
         assert max(steps) / 90_000 < 1.5 * PERIOD_S + starved, f"feed B had a gap of {max(steps)}"
-
-
-@dataclass(frozen=True)
-class Took:
-    """How long something took, and what of it is allowed."""
-
-    seconds: float
-    allowed: float
-
-    def late(self, limit: float) -> bool:
-        """Longer than a box may take."""
-        return self.seconds > limit + self.allowed
-
-    def __str__(self) -> str:
-        return f"{self.seconds:.2f} s ({self.allowed:.2f} allowed)"
-
-
-async def once(air: Line, decoy: Camera | None, allowed: float) -> tuple[Camera, Took, Took, str]:
-    """Unplugs A and plugs it in again; the times until its viewer saw it, and its new node."""
-    camera, viewer = air.cameras["a"], air.viewers["a"]
-    seen, heard = len(viewer.pictures), len(viewer.messages)
-    hungry = air.guest.starved()
-    gone = await camera.unplug(air.clock)
-    slate = await viewer.picture("the slate", lambda p: p.slate, SLOW_S, seen)
-    slate = Took(slate.at - gone.began, allowed + air.guest.starved_since(hungry))
-    said = await viewer.state("unplugged", lambda s: s["code"] == "unplugged", SLOW_S, heard)
-    assert said.state["state"] == "no_signal", said.state
-    # The lowest free number goes to who comes first: A's own of the time before is taken,
-    # or one below it set free.
-    if decoy is None:
-        decoy = await Camera.load(air.guest, "decoy")
-    else:
-        await decoy.set("unplug", int(bool(await decoy.node())), air.clock)
-    seen, heard = len(viewer.pictures), len(viewer.messages)
-    hungry = air.guest.starved()
-    back = await camera.plug(air.clock)
-    picture = await viewer.picture("the camera", lambda p: not p.slate, SLOW_S, seen)
-    picture = Took(picture.at - back.ended, allowed + air.guest.starved_since(hungry))
-    await air.live("a", SLOW_S, heard)
-    return decoy, slate, picture, back.node
-
-
-def spread(times: list[Took]) -> str:
-    """Median and worst."""
-    seconds = sorted(time.seconds for time in times)
-    return f"{seconds[len(seconds) // 2]:.2f} s, at most {seconds[-1]:.2f} s"
 
 
 def gap(viewer: Viewer, first: int) -> float:
