@@ -28,7 +28,7 @@ bench: ## the figures of the README, measured here
 	@scripts/ui
 	@scripts/bench $(ARGS)
 
-soak: ## the demo line with viewers for an hour; fails if it grows (ARGS="--minutes 5")
+soak: ## an hour with viewers, ten minutes of camera faults: does it grow? (ARGS="--minutes 5")
 	@scripts/setup test
 	@scripts/ui
 	@scripts/soak $(ARGS)
