@@ -37,7 +37,7 @@ use crate::task::Backoff;
 /// The first picture may take this much longer than any other: sensors power up.
 const START: Duration = Duration::from_secs(4);
 /// How often an absent port is looked for.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(100);
 /// How often the shutter time is asked for.
 const EXPOSURE: Duration = Duration::from_secs(5);
 /// Between two attempts: trying a camera costs little, and somebody waits for it.

@@ -26,7 +26,9 @@ IDLE_S = 3
 def camera_section(feed: str, port: str, width: int = 320, height: int = 180) -> str:
     """Small pictures that move by themselves: two encoders keep up on an emulated processor.
 
-    With its other timestamp source vivid's clock runs nearly twice as fast as time.
+    One encoder by name: where it is kept waiting for a processor for so long that it is taken to
+    hang, the next one makes the same stream. With its other timestamp source vivid's clock runs
+    nearly twice as fast as time.
     """
     return f"""
 [[camera]]
@@ -36,6 +38,7 @@ width = {width}
 height = {height}
 fps = {FPS}
 frame_deadline_ms = 1500
+encoder = "x264enc"
 bitrate_kbps = 500
 gop_ms = 1000
 
