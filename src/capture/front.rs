@@ -67,6 +67,7 @@ pub(super) fn v4l2(
 fn elements(camera: &Camera, found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
     let source = element("v4l2src")?;
     source.set_property("device", found.node.display().to_string());
+    source.set_property("name", "v4l2src"); // without a number that tells one attempt from the next
     let exposure = Exposure::default();
     let claim = driver_claim(&source, found, &exposure, &camera.id.0);
     more_buffers(&source, again.then(|| found.clone()))?;

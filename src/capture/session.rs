@@ -64,16 +64,17 @@ pub(super) struct Sessions<'a> {
 impl Sessions<'_> {
     /// A V4L2 camera, until the stop token.
     pub async fn of_camera(self) {
-        let (mut pause, mut again) = (PACE.first, false);
+        let (mut pause, mut again, mut told) = (PACE.first, false, String::new());
         while !self.stop.is_cancelled() {
             let Some(found) = self.find(&mut pause).await else { return };
             let began = tokio::time::Instant::now();
             let Err(complaint) = self.session(&found, again).await else { return };
             again = true;
-            self.ended(&complaint);
             if began.elapsed() >= PACE.steady {
                 pause = PACE.first;
+                told.clear();
             }
+            self.ended(&complaint, &mut told);
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = sleep(pause) => pause = PACE.next(pause),
@@ -113,13 +114,17 @@ impl Sessions<'_> {
         }
     }
 
-    fn ended(&self, complaint: &Complaint) {
+    /// A camera that is off for the same reason again and again says so once.
+    fn ended(&self, complaint: &Complaint, told: &mut String) {
         let feed = self.camera.id.to_string();
         counter!("floorcast_capture_restarts_total", "feed" => feed).increment(1);
         let why = format!("{:#}", complaint.reason);
-        warn!(reason = why, "camera off");
+        if *told != why {
+            warn!(reason = why, "camera off");
+        }
         // Once more: a last picture may have come while the camera was being stopped.
         self.switch.slate(complaint.kind, &why);
+        *told = why;
     }
 
     /// Waits for a camera at the port. One that was gone begins anew.

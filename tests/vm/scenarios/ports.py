@@ -67,8 +67,12 @@ async def run(bench):
                 await slate(guest, "a", a, "wrong_format", seen, heard)
         for viewer in viewers.values():
             viewer.unbroken()
-        codes = {message.state["code"] for message in viewers["never"].messages}
-        assert codes <= {"starting", "unplugged"}, f"a port without a camera said {codes}"
+        for name in ("never", "odd"):
+            states = {message.state["state"] for message in viewers[name].messages}
+            assert states <= {"connecting", "no_signal"}, f"{name}: {states}"
+        log = guest.read("floorcast.log", 1 << 24).splitlines()
+        said = [line for line in log if "id=odd" in line and "camera off" in line]
+        assert len(said) == 1, f"said {len(said)} times: {said[0]}"
         await guest.stop("floorcast")
 
 
