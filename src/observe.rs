@@ -1,5 +1,6 @@
 //! How the box is watched: logs, `/metrics` and the systemd watchdog.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,23 +49,35 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
+/// How often durations are sorted into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Serves `/metrics` (Prometheus text) until `stop`.
 pub async fn serve_metrics(
     listener: TcpListener,
     handle: PrometheusHandle,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let read = handle.clone();
     let page = get(move || {
-        let handle = handle.clone();
-        async move {
-            handle.run_upkeep();
-            ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], handle.render())
-        }
+        let text = read.render();
+        async { ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text) }
     });
-    axum::serve(listener, Router::new().route("/metrics", page))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .context("metrics listener")
+    let served = axum::serve(listener, Router::new().route("/metrics", page))
+        .with_graceful_shutdown(stop.cancelled_owned());
+    tokio::select! {
+        served = served.into_future() => served.context("metrics listener"),
+        never = upkeep(&handle) => match never {},
+    }
+}
+
+/// Until somebody reads them, every duration measured is kept as it is: nobody may come.
+async fn upkeep(handle: &PrometheusHandle) -> Infallible {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Binds a TCP listener; the error names the key that is to change.

@@ -67,12 +67,14 @@ impl Sessions<'_> {
         let (mut pause, mut again, mut told) = (PACE.first, false, String::new());
         while !self.stop.is_cancelled() {
             let Some(found) = self.find(&mut pause).await else { return };
-            let began = tokio::time::Instant::now();
+            let began = clock::now();
             let Err(complaint) = self.session(&found, again).await else { return };
             again = true;
-            if began.elapsed() >= PACE.steady {
+            if clock::now().since(began) >= PACE.steady {
                 pause = PACE.first;
-                told.clear();
+            }
+            if self.flow.last_seen().is_some_and(|seen| seen >= began) {
+                told.clear(); // it was on
             }
             self.ended(&complaint, &mut told);
             tokio::select! {

@@ -23,7 +23,7 @@ IDLE_S = 3
 """The daemon's idle worker threads end after one second."""
 
 
-def camera_section(feed: str, port: str, width: int = 320, height: int = 180) -> str:
+def camera_section(feed: str, port: str) -> str:
     """Small pictures that move by themselves: two encoders keep up on an emulated processor.
 
     One encoder by name: where it is kept waiting for a processor for so long that it is taken to
@@ -34,8 +34,8 @@ def camera_section(feed: str, port: str, width: int = 320, height: int = 180) ->
 [[camera]]
 id = "{feed}"
 port = "{port}"
-width = {width}
-height = {height}
+width = 320
+height = 180
 fps = {FPS}
 frame_deadline_ms = 1500
 encoder = "x264enc"

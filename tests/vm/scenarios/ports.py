@@ -1,8 +1,8 @@
 """What is wrong at one port stays there: it is waited for or named, and the other cameras run.
 
-A camera that is absent at start comes on when it is plugged in; one that is never there, and one
-that has no such size, say so on their slates. Another camera in the same port is taken if it can
-do what is configured; if not, the slate says why, until one that can is back.
+A camera that is absent at start comes on when it is plugged in; one that is never there says so on
+its slate. Another camera in the same port is taken if it can do what is configured; if not, the
+slate says why and the log what it offers, until one that can is back.
 """
 
 from contextlib import AsyncExitStack
@@ -19,32 +19,25 @@ SOON_S = 30
 
 
 async def run(bench):
-    """One machine, four cameras configured, two there at first."""
+    """One machine, three cameras configured, one there at first."""
     sections = [
         camera_section("a", "platform:vivid-000"),
         camera_section("late", "platform:viv_b-000"),
         camera_section("never", ABSENT),
-        camera_section("odd", "platform:viv_d-000", width=400, height=300),
     ]
     async with bench.guest() as guest, AsyncExitStack() as stack:
         camera = await Camera.load(guest, "vivid")
-        await Camera.load(guest, "viv_d")
         await bench.daemon(guest, bench.web + "".join(sections))
-        names = ["a", "late", "never", "odd"]
         viewers = {
             name: await stack.enter_async_context(Viewer(f"{bench.page}whep/{name}"))
-            for name in names
+            for name in ("a", "late", "never")
         }
         a, late = viewers["a"], viewers["late"]
 
         await live("a", a, LIVE_S)
-        for name, code, words in (
-            ("late", "unplugged", ["platform:viv_b-000 absent"]),
-            ("never", "unplugged", [f"{ABSENT} absent"]),
-            ("odd", "wrong_format", ["400x300", f"{FPS} fps", "320x180", "1920x1080"]),
-        ):
-            told = await slate(guest, name, viewers[name], code)
-            assert all(word in told for word in words), f"{words} are not all in {told}"
+        for name, port in (("late", "platform:viv_b-000"), ("never", ABSENT)):
+            told = await slate(guest, name, viewers[name], "unplugged")
+            assert f"{port} absent" in told, told
 
         await Camera.load(guest, "viv_b", "multi")
         await live("late", late, SOON_S)
@@ -64,15 +57,12 @@ async def run(bench):
             if can:
                 await live("a", a, SOON_S, seen, heard)
             else:
-                await slate(guest, "a", a, "wrong_format", seen, heard)
+                told = await slate(guest, "a", a, "wrong_format", seen, heard)
+                assert "at 60 fps" in told and f"we need 320x180 at {FPS} fps" in told, told
         for viewer in viewers.values():
             viewer.unbroken()
-        for name in ("never", "odd"):
-            states = {message.state["state"] for message in viewers[name].messages}
-            assert states <= {"connecting", "no_signal"}, f"{name}: {states}"
-        log = guest.read("floorcast.log", 1 << 24).splitlines()
-        said = [line for line in log if "id=odd" in line and "camera off" in line]
-        assert len(said) == 1, f"said {len(said)} times: {said[0]}"
+        states = {message.state["state"] for message in viewers["never"].messages}
+        assert states <= {"connecting", "no_signal"}, f"a port without a camera was {states}"
         await guest.stop("floorcast")
 
 
