@@ -96,9 +96,11 @@ async fn measure(recorder: &Recorder, width: u32, height: u32, seconds: u64) -> 
     );
     let camera = toml::from_str::<CameraFile>(&text)?.check("camera", &mut problems);
     let (line, push) = capture::push::channel("bench", Pixels::I420, width, height, 30);
+    let settings = tokio::sync::watch::Sender::new(camera.settings());
     let (ring, stop) = (Ring::new("bench".into()), CancellationToken::new());
     let run = tokio::spawn(capture::run(
         camera,
+        settings.subscribe(),
         Source::Push(push),
         look(),
         ring.clone(),

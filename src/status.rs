@@ -30,6 +30,8 @@ pub enum State {
     Suspect,
     /// Switched off on purpose.
     Paused,
+    /// Would be live if somebody watched.
+    Resting,
 }
 
 /// One part's health.

@@ -1,7 +1,7 @@
 //! Pictures that come but may not be worth showing: the same one again and
 //! again, black ones, too few.
 //!
-//! Comes in: each picture as it is handed over. Goes out: what is doubtful
+//! Comes in: that a picture came, and some of them. Goes out: what is doubtful
 //! about them. A small part of a picture is looked at twice a second. Suspected
 //! only: a line at rest under a lamp is legal, though a sensor's noise never
 //! repeats a picture to the byte. Time is an argument.
@@ -133,10 +133,20 @@ impl Watch {
         *self.seen.lock().expect("watch lock") = Seen::default();
     }
 
-    /// A picture came; `print` is asked for where it is to be looked at.
+    /// A picture came, whether it is looked at or not.
+    pub fn came(&self, now: Mono) {
+        self.seen.lock().expect("watch lock").count(now, self.fps);
+    }
+
+    /// Whether the next picture is to be looked at.
+    pub fn due(&self, now: Mono) -> bool {
+        let looked = self.seen.lock().expect("watch lock").looked;
+        looked.is_none_or(|at| now.since(at) >= LOOK)
+    }
+
+    /// Here is a picture; `print` is asked for where it is to be looked at.
     pub fn picture(&self, now: Mono, print: impl FnOnce() -> Option<Print>) {
         let mut seen = self.seen.lock().expect("watch lock");
-        seen.count(now, self.fps);
         if seen.looked.is_some_and(|at| now.since(at) < LOOK) {
             return;
         }
@@ -191,7 +201,10 @@ mod tests {
 
     /// Pictures at `fps` from `from` to `to`, each as `of` says.
     fn pictures(watch: &Watch, fps: u64, from: u64, to: u64, of: impl Fn(u64) -> Option<Print>) {
-        (from..to).step_by((1000 / fps) as usize).for_each(|ms| watch.picture(at(ms), || of(ms)));
+        for ms in (from..to).step_by((1000 / fps) as usize) {
+            watch.came(at(ms));
+            watch.picture(at(ms), || of(ms));
+        }
     }
 
     /// The same bytes for as long as configured are suspect; one other picture clears that.

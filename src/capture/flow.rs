@@ -162,6 +162,18 @@ impl Flow {
         self.state.lock().expect("flow lock").transit.entered(at, now);
     }
 
+    /// The picture of this time, or its access unit, goes no further: nobody wants it.
+    pub fn unused(&self, at: Mono) {
+        self.state.lock().expect("flow lock").transit.unused(at);
+    }
+
+    /// The feed breaks with what was: nobody waits for pictures on their way, nor
+    /// joins with frames of before.
+    pub fn break_off(&self) {
+        self.state.lock().expect("flow lock").transit.rest();
+        self.ring.break_off();
+    }
+
     /// When the oldest picture went into the encoder that has not come out.
     pub fn encoding_since(&self) -> Option<Mono> {
         self.state.lock().expect("flow lock").transit.encoding_since()

@@ -128,6 +128,11 @@ fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure, feed:
     })
 }
 
+/// Asks the camera whether its shutter is closed. Blocks.
+pub(super) fn shutter_closed(found: &Found) -> Option<bool> {
+    controls::shutter_closed(&Node::open(&found.node).ok()?)
+}
+
 /// Asks the camera for its shutter time. Blocks.
 pub(super) fn read_exposure(found: &Found, exposure: &Exposure) {
     let Ok(node) = Node::open(&found.node) else { return };

@@ -48,7 +48,9 @@ impl Reporter<'_> {
     /// For ever.
     pub async fn report(self) {
         let part = format!("feed/{}", self.camera.id);
-        let mut on = self.switch.on();
+        let (mut on, mut resting) = (self.switch.on(), self.switch.resting());
+        let rests = metrics::gauge!("floorcast_capture_resting",
+            "feed" => self.camera.id.to_string());
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counts = Counts {
@@ -58,7 +60,9 @@ impl Reporter<'_> {
         };
         for n in 0u64.. {
             let who = on.borrow_and_update().clone();
-            let (state, code, reason) = self.judge(&who);
+            let rest = *resting.borrow_and_update();
+            rests.set(if rest { 1.0 } else { 0.0 });
+            let (state, code, reason) = self.judge(&who, rest);
             self.status.set_coded(&part, state, code, &reason);
             if n.is_multiple_of(COUNT) {
                 counts.tell(self.flow);
@@ -66,11 +70,12 @@ impl Reporter<'_> {
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = on.changed() => {}
+                _ = resting.changed() => {}
             }
         }
     }
 
-    fn judge(&self, on: &On) -> super::verdict::Verdict {
+    fn judge(&self, on: &On, resting: bool) -> super::verdict::Verdict {
         let trouble = self.trouble.lock().expect("trouble lock").clone();
         let needed = !(self.switch.is_coded() && *on == On::Camera);
         let now = clock::now();
@@ -78,6 +83,7 @@ impl Reporter<'_> {
             now,
             on,
             encoder: trouble.as_deref().filter(|_| needed),
+            resting,
             out: self.flow.last_out(),
             limit: self.camera.frame_deadline,
             doubt: self.watch.doubt(now),
