@@ -39,8 +39,12 @@ pub(super) enum Doubt {
     Frozen(Mono),
     /// Black since then.
     Dark(Mono),
-    /// Pictures per second.
+    /// Pictures per second: most of what is missing does not come.
     Slow(f64),
+    /// The same: most of what is missing was lost by the driver.
+    Gaps(f64),
+    /// The same: most of what is missing came damaged.
+    Damaged(f64),
 }
 
 impl Doubt {
@@ -50,6 +54,8 @@ impl Doubt {
             Self::Frozen(_) => "frozen",
             Self::Dark(_) => "dark",
             Self::Slow(_) => "slow",
+            Self::Gaps(_) => "gaps",
+            Self::Damaged(_) => "damaged",
         }
     }
 
@@ -58,7 +64,13 @@ impl Doubt {
         match self {
             Self::Frozen(_) => "the camera repeats one picture to the byte".into(),
             Self::Dark(_) => "the picture is black: covered, or no light".into(),
-            Self::Slow(fps) => format!("only about {:.0} pictures a second", fps),
+            Self::Slow(fps) => format!("only about {fps:.0} pictures a second"),
+            Self::Gaps(fps) => {
+                format!("only about {fps:.0} pictures a second: the driver loses the others")
+            }
+            Self::Damaged(fps) => {
+                format!("only about {fps:.0} pictures a second: the others are damaged")
+            }
         }
     }
 }
@@ -118,8 +130,10 @@ struct Seen {
     black_since: Option<Mono>,
     window: Option<Mono>,
     count: u32,
-    rate: Option<f64>,
-    slow: bool,
+    /// Of this window: lost by the driver, damaged.
+    missed: [u32; 2],
+    /// What is doubtful about the last window.
+    slow: Option<Doubt>,
 }
 
 impl Watch {
@@ -136,6 +150,13 @@ impl Watch {
     /// A picture came, whether it is looked at or not.
     pub fn came(&self, now: Mono) {
         self.seen.lock().expect("watch lock").count(now, self.fps);
+    }
+
+    /// Pictures that should have come: lost by the driver, or damaged.
+    pub fn missed(&self, lost: u32, damaged: u32) {
+        let missed = &mut self.seen.lock().expect("watch lock").missed;
+        missed[0] = missed[0].saturating_add(lost);
+        missed[1] = missed[1].saturating_add(damaged);
     }
 
     /// Whether the next picture is to be looked at.
@@ -168,7 +189,7 @@ impl Watch {
         if let Some(since) = seen.black_since.filter(|since| now.since(*since) >= BLACK_FOR) {
             return Some(Doubt::Dark(since));
         }
-        seen.rate.filter(|_| seen.slow).map(Doubt::Slow)
+        seen.slow
     }
 }
 
@@ -178,10 +199,17 @@ impl Seen {
         let passed = now.since(began);
         if passed >= WINDOW {
             // The picture that ends a window begins the next.
-            let rate = f64::from(self.count) / passed.as_secs_f64();
-            let limit = f64::from(fps) * if self.slow { WELL } else { SLOW };
-            (self.slow, self.rate) = (rate < limit, Some(rate));
-            (self.window, self.count) = (Some(now), 0);
+            let seconds = passed.as_secs_f64();
+            let rate = f64::from(self.count) / seconds;
+            let limit = f64::from(fps) * if self.slow.is_some() { WELL } else { SLOW };
+            let half_missing = (f64::from(fps) - rate) * seconds / 2.0;
+            let [lost, damaged] = self.missed.map(|n| f64::from(n) > half_missing);
+            self.slow = (rate < limit).then_some(match (lost, damaged) {
+                (_, true) => Doubt::Damaged(rate),
+                (true, false) => Doubt::Gaps(rate),
+                (false, false) => Doubt::Slow(rate),
+            });
+            (self.window, self.count, self.missed) = (Some(now), 0, [0; 2]);
         }
         self.count += 1;
     }
@@ -244,6 +272,26 @@ mod tests {
         assert!((9.5..11.0).contains(&fps), "{fps}");
         pictures(&watch, 25, 10_200, 20_500, |ms| print(ms, 90));
         assert_eq!(watch.doubt(at(20_500)), None);
+    }
+
+    /// Where most of what is missing went is said; a few lost ones are no doubt.
+    #[test]
+    fn what_is_missing_has_a_cause() {
+        // Per second: pictures that come, lost ones, damaged ones.
+        let after_5_s = |come: u64, lost, damaged| {
+            let watch = Watch::new(25, Duration::from_secs(60));
+            for second in 0..6 {
+                watch.missed(lost, damaged);
+                pictures(&watch, come, second * 1000, (second + 1) * 1000, |ms| print(ms, 90));
+            }
+            watch.doubt(at(6000)).map(Doubt::code)
+        };
+        assert_eq!(after_5_s(25, 0, 0), None);
+        assert_eq!(after_5_s(10, 0, 0), Some("slow"));
+        assert_eq!(after_5_s(10, 15, 0), Some("gaps"));
+        assert_eq!(after_5_s(10, 0, 15), Some("damaged"));
+        assert_eq!(after_5_s(10, 3, 3), Some("slow"));
+        assert_eq!(after_5_s(25, 2, 2), None);
     }
 
     /// One changed point in a row looked at changes the print; padding does not.

@@ -20,8 +20,18 @@ use super::timing::Edge;
 use crate::clock;
 use crate::model::Mono;
 
-/// A source's claim: when which instant of a picture was.
-pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> (Option<Mono>, Edge) + Send>;
+/// What a source says of a picture.
+pub(super) struct Claimed {
+    /// When its [`Edge`] was.
+    pub at: Option<Mono>,
+    /// Which instant that is.
+    pub edge: Edge,
+    /// Pictures that its numbers say were lost before it.
+    pub lost: u32,
+}
+
+/// Asks a source what it says of a picture.
+pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> Claimed + Send>;
 
 /// What a camera's pipeline is made of.
 pub(super) struct Front {
@@ -110,9 +120,12 @@ fn stamp(
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let now = clock::now();
         if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
-            let (at, edge) = claim.lock().expect("claim lock")(buffer);
+            let Claimed { at, edge, lost } = claim.lock().expect("claim lock")(buffer);
+            flow.lost_by_driver(lost);
+            watch.missed(lost, 0);
             if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
                 flow.damaged();
+                watch.missed(0, 1);
                 return gst::PadProbeReturn::Drop;
             }
             let captured = flow.seen(at, edge, now);

@@ -261,13 +261,22 @@ impl Sessions<'_> {
     async fn deadline(&self) -> Complaint {
         let limit = self.camera.frame_deadline;
         let began = clock::now();
+        let (mut last, mut damaged) = (None, self.flow.damaged_so_far());
         loop {
             let seen = self.flow.last_seen().filter(|seen| *seen >= began);
             let until = seen.map_or(began + limit + START, |seen| seen + limit);
             let now = clock::now();
+            if std::mem::replace(&mut last, seen) != seen {
+                damaged = self.flow.damaged_so_far();
+            }
             if now >= until {
-                let silent = now.since(seen.unwrap_or(began));
-                return Complaint { kind: Reason::NoSignal, reason: anyhow!(silence(silent)) };
+                let silent = silence(now.since(seen.unwrap_or(began)));
+                // Damaged pictures are pictures to the driver only.
+                let why = match self.flow.damaged_so_far() - damaged {
+                    0 => silent,
+                    n => format!("{silent}, but {n} damaged ones"),
+                };
+                return Complaint { kind: Reason::NoSignal, reason: anyhow!(why) };
             }
             sleep(until.since(now)).await;
         }
