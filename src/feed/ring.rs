@@ -296,6 +296,35 @@ mod tests {
         assert_eq!(all(&mut reader), [13]);
     }
 
+    /// After a break nothing of before is read, whoever reads; numbers go on.
+    #[test]
+    fn nothing_of_before_a_break_is_read() {
+        let ring = ring(100, 1000);
+        let mut reader = ring.reader();
+        (0..4).for_each(|seq| ring.push(frame(seq, seq == 0, 1)));
+        assert_eq!(reader.try_next().map(|read| read.frame.seq), Some(0));
+        ring.break_off();
+        assert!(all(&mut reader).is_empty());
+        assert!(all(&mut ring.reader()).is_empty());
+        assert_eq!(ring.newest().map(|frame| frame.seq), Some(3));
+        ring.push(frame(4, true, 1));
+        let read = reader.try_next().expect("the key frame");
+        assert_eq!((read.frame.seq, read.lost, read.breaks), (4, 3, 1));
+        assert_eq!(all(&mut ring.reader()), [4]);
+    }
+
+    /// A feed is watched as long as somebody does.
+    #[test]
+    fn watching_ends_with_the_last_who_watch() {
+        let ring = ring(100, 1000);
+        let watched = ring.watched();
+        let (one, two) = (ring.watch(), ring.watch());
+        drop(one);
+        assert_eq!(*watched.borrow(), 1);
+        drop(two);
+        assert_eq!(*watched.borrow(), 0);
+    }
+
     /// A GOP larger than the ring never stops a reader that keeps up.
     #[test]
     fn an_endless_gop_keeps_flowing_to_who_keeps_up() {
