@@ -4,11 +4,13 @@
 //! that the ladder chooses. `cargo bench --bench capture [-- SECONDS]`.
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod film;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
+use film::pictures;
 use floorcast::capture::{self, Look, Pixels, RawPicture, Source};
 use floorcast::clock;
 use floorcast::config::Problems;
@@ -56,21 +58,6 @@ impl metrics::Recorder for Recorder {
     }
 }
 
-/// Two pictures of the line: stripes that move, some of them noisy.
-fn pictures(width: u32, height: u32) -> Vec<Bytes> {
-    let luma = (width * height) as usize;
-    let one = |n: usize| {
-        let mut data = vec![128u8; Pixels::I420.size(width, height)];
-        for (i, byte) in data[..luma].iter_mut().enumerate() {
-            let (x, y) = (i % width as usize, i / width as usize);
-            let noise = if y % 90 < 8 { (i * 2_654_435_761) >> 9 & 31 } else { 0 };
-            *byte = ((x + 6 * n) / 3 % 160 + y / 8 + noise) as u8;
-        }
-        Bytes::from(data)
-    };
-    (0..30).map(one).collect()
-}
-
 fn row(name: &str, mut values: Vec<f64>) {
     values.sort_by(f64::total_cmp);
     let at = |q: f64| values[((values.len() - 1) as f64 * q) as usize] * 1000.0;
@@ -96,9 +83,11 @@ async fn measure(recorder: &Recorder, width: u32, height: u32, seconds: u64) -> 
     );
     let camera = toml::from_str::<CameraFile>(&text)?.check("camera", &mut problems);
     let (line, push) = capture::push::channel("bench", Pixels::I420, width, height, 30);
+    let settings = tokio::sync::watch::Sender::new(camera.settings());
     let (ring, stop) = (Ring::new("bench".into()), CancellationToken::new());
     let run = tokio::spawn(capture::run(
         camera,
+        settings.subscribe(),
         Source::Push(push),
         look(),
         ring.clone(),

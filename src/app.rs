@@ -6,10 +6,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,8 +35,10 @@ use crate::{capture, observe, telemetry, web};
 
 pub use demo::Demo;
 use demo::DemoLine;
+use reload::OnAir;
 
 mod demo;
+mod reload;
 
 /// Viewers may take this long to be told goodbye.
 const DRAIN_VIEWERS: Duration = Duration::from_secs(2);
@@ -100,17 +103,21 @@ impl Stage {
     }
 }
 
-/// Goes on air and stays there until `stop`.
+/// Goes on air and stays there until `stop`. At SIGHUP it reads `file` again
+/// and takes what of it can change on air.
 ///
 /// # Errors
 /// A listener that cannot be bound, before any device is touched. Devices that
 /// fail later are retried for ever.
 pub async fn run(
     config: Config,
+    file: Option<PathBuf>,
     demo: Option<Demo>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> Result<()> {
+    // First: without a handler it would end the process.
+    let hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
     let metrics_listener = observe::bind("metrics.listen", config.metrics.listen).await?;
     let listeners = Listeners::bind(&config.web)?;
     observe::say(&format!("metrics: http://{}/metrics", metrics_listener.local_addr()?));
@@ -134,9 +141,11 @@ pub async fn run(
         wall: wall.clone(),
     };
     let floor = Floor { board, wall, status, look, sources };
+    let on_air = OnAir::new(&config);
     let demo = DemoLine::start(demo, &config, &floor.wall, &floor.sources).await?;
     floor.read_telemetry(config.buses, config.brokers);
-    let feeds = floor.start_cameras(config.cameras, &demo)?;
+    let feeds = floor.start_cameras(config.cameras, &on_air, &demo)?;
+    house.tasks.spawn(reload::at_hangup(hangup, file, on_air, house.stop.clone()));
 
     let info = Arc::new(StudioInfo {
         site: config.site,
@@ -195,7 +204,12 @@ impl Floor {
     }
 
     /// Starts every camera into a ring of its own.
-    fn start_cameras(&self, cameras: Vec<Camera>, demo: &DemoLine) -> Result<Arc<[FeedInfo]>> {
+    fn start_cameras(
+        &self,
+        cameras: Vec<Camera>,
+        on_air: &OnAir,
+        demo: &DemoLine,
+    ) -> Result<Arc<[FeedInfo]>> {
         let mut feeds = Vec::new();
         for camera in cameras {
             let ring = Ring::new(camera.id.clone());
@@ -210,9 +224,11 @@ impl Floor {
                 profile: Arc::default(),
             });
             let (look, (_, status, stop)) = (self.look.clone(), self.shared());
+            let settings = on_air.settings(&camera);
             self.sources.spawn(format!("camera {}", camera.id), move || {
-                let (camera, source, ring) = (camera.clone(), source.clone(), ring.clone());
-                capture::run(camera, source, look.clone(), ring, status.clone(), stop.clone())
+                let (camera, settings, source) = (camera.clone(), settings.clone(), source.clone());
+                let (look, ring) = (look.clone(), ring.clone());
+                capture::run(camera, settings, source, look, ring, status.clone(), stop.clone())
             });
         }
         Ok(feeds.into())

@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => on_air(&read(&config)?, &config.display().to_string(), None),
+        Command::Run { config } => on_air(&read(&config)?, Some(config), None),
         Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {
             Some(config) => {
                 observe::say(&summary(&config));
@@ -92,11 +92,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         }
         #[cfg(feature = "sim")]
         Command::Demo { config, strip } => {
-            let (text, name) = match config {
-                Some(path) => (read(&path)?, path.display().to_string()),
-                None => (include_str!("../configs/demo.toml").into(), "the built-in demo".into()),
+            let text = match &config {
+                Some(path) => read(path)?,
+                None => include_str!("../configs/demo.toml").into(),
             };
-            on_air(&text, &name, Some(Demo { strip }))
+            on_air(&text, config, Some(Demo { strip }))
         }
     }
 }
@@ -134,8 +134,9 @@ fn summary(config: &Config) -> String {
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT.
-fn on_air(text: &str, name: &str, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
-    let Some(config) = load(text, name) else { return Ok(ExitCode::from(2)) };
+fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
+    let name = file.as_ref().map_or("the built-in demo".into(), |file| file.display().to_string());
+    let Some(config) = load(text, &name) else { return Ok(ExitCode::from(2)) };
     observe::start_logs();
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -146,7 +147,7 @@ fn on_air(text: &str, name: &str, demo: Option<Demo>) -> anyhow::Result<ExitCode
     let stop = CancellationToken::new();
     runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, demo, metrics, stop).await
+        app::run(config, file, demo, metrics, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -30,6 +30,28 @@ pub enum State {
     Suspect,
     /// Switched off on purpose.
     Paused,
+    /// Would be live if somebody watched.
+    Resting,
+}
+
+impl State {
+    /// For metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::NoSignal => "no_signal",
+            Self::Suspect => "suspect",
+            Self::Paused => "paused",
+            Self::Resting => "resting",
+        }
+    }
+}
+
+/// One for the state that a part is in, zero for those it was in.
+fn gauge(part: &str, state: State, code: &'static str) -> metrics::Gauge {
+    let part = part.to_owned();
+    metrics::gauge!("floorcast_part_state", "part" => part, "state" => state.name(), "code" => code)
 }
 
 /// One part's health.
@@ -115,8 +137,15 @@ impl Status {
             return;
         }
         info!(part, ?state, code, reason, "state changed");
+        if let Some(old) = parts.get(part) {
+            gauge(part, old.state, old.code).set(0.0);
+        }
+        gauge(part, state, code).set(1.0);
         metrics::gauge!("floorcast_part_live", "part" => part.to_owned())
             .set(if state == State::Live { 1.0 } else { 0.0 });
+        let utc = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        metrics::gauge!("floorcast_part_since_timestamp_seconds", "part" => part.to_owned())
+            .set(utc.as_secs_f64());
         let health = Health { state, since: clock::now(), code, reason: reason.into() };
         parts.insert(part.into(), health);
         drop(parts);

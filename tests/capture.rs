@@ -7,10 +7,11 @@ use bytes::Bytes;
 use floorcast::capture::{self, Look, Pictures, Pixels, RawPicture, Source};
 use floorcast::clock::{self, WallClock};
 use floorcast::config::Problems;
-use floorcast::config::camera::{Camera, CameraFile};
+use floorcast::config::camera::{Camera, CameraFile, Settings};
 use floorcast::feed::ring::Ring;
 use floorcast::model::{Frame, Label, Mono};
 use floorcast::status::{State, Status};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ struct Line {
     pictures: Pictures,
     ring: Arc<Ring>,
     status: Status,
+    settings: watch::Sender<Settings>,
     stop: CancellationToken,
     run: JoinHandle<anyhow::Result<()>>,
 }
@@ -46,15 +48,17 @@ fn start(camera: Camera) -> Line {
     let (pictures, push) =
         capture::push::channel("t", Pixels::I420, camera.width, camera.height, camera.fps);
     let (ring, status, stop) = (Ring::new("t".into()), Status::new(), CancellationToken::new());
+    let settings = watch::Sender::new(camera.settings());
     let run = tokio::spawn(capture::run(
         camera,
+        settings.subscribe(),
         Source::Push(push),
         look(),
         ring.clone(),
         status.clone(),
         stop.clone(),
     ));
-    Line { pictures, ring, status, stop, run }
+    Line { pictures, ring, status, settings, stop, run }
 }
 
 impl Line {
@@ -79,6 +83,33 @@ impl Line {
         let ended = tokio::time::timeout(Duration::from_secs(5), self.run).await;
         ended.expect("capture stops in time").unwrap().unwrap();
     }
+}
+
+/// Films until `done` is: 30 pictures a second, each other noise.
+async fn filming<T>(line: &Line, done: impl Future<Output = T>) -> T {
+    let film = async {
+        let mut random = 1u32;
+        let mut tick = tokio::time::interval(Duration::from_micros(33_333));
+        loop {
+            tick.tick().await;
+            let mut data = vec![128u8; Pixels::I420.size(WIDTH, HEIGHT)];
+            for byte in data.iter_mut().take((WIDTH * HEIGHT) as usize).step_by(3) {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *byte = 90 + (random >> 26) as u8;
+            }
+            line.pictures.push(RawPicture { at: clock::now(), data: data.into() }).unwrap();
+        }
+    };
+    tokio::select! {
+        done = done => done,
+        () = film => unreachable!("cameras do not end"),
+    }
+}
+
+/// Parameter sets: the first two NAL units.
+fn sets(data: &[u8]) -> Vec<u8> {
+    let third = data.windows(4).enumerate().filter(|(_, w)| *w == [0, 0, 0, 1]).nth(2);
+    data[..third.map_or(data.len(), |(at, _)| at)].to_vec()
 }
 
 /// Waits for `found`, at most 10 s.
@@ -120,8 +151,11 @@ async fn pictures_become_frames_with_their_own_time() {
             assert!(!kinds.iter().any(|k| [5, 7, 8, 9].contains(k)), "{kinds:?}");
         }
     }
-    let health = line.status.get("feed/t").unwrap();
-    assert_eq!(health.state, State::Live);
+    let live = || {
+        line.push(25);
+        line.status.get("feed/t").filter(|h| h.state == State::Live)
+    };
+    until("live", live).await;
     line.end().await;
 }
 
@@ -171,15 +205,175 @@ async fn the_slate_takes_the_place_of_a_silent_source() {
     assert!(back.seq > later.seq && back.captured.at > later.captured.at);
     until("live again", live).await;
     let mut reader = line.ring.reader();
-    // Parameter sets: the first two NAL units.
-    let sets = |data: &[u8]| {
-        let third = data.windows(4).enumerate().filter(|(_, w)| *w == [0, 0, 0, 1]).nth(2);
-        data[..third.map_or(data.len(), |(at, _)| at)].to_vec()
-    };
     // The newest key frame is that of the turn back.
     let key = until("a key frame", || reader.try_next()).await.frame;
     assert!(key.key && key.seq > later.seq, "{} after {}", key.seq, later.seq);
     assert_eq!(sets(&key.data), sets(&first.data), "the stream's parameters stay");
+    line.end().await;
+}
+
+/// Waits for a state of the feed.
+async fn state(line: &Line, wanted: State) -> floorcast::status::Health {
+    let found = || line.status.get("feed/t").filter(|h| h.state == wanted);
+    until(&format!("{wanted:?}"), found).await
+}
+
+/// A feed on demand rests while nobody watches, which is neither live nor a
+/// fault; who comes is given a key frame of a picture of now, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_on_demand_rests_and_is_there_when_asked() {
+    let line = start(camera("on_demand = true\ngop_frames = 1000"));
+    filming(&line, async {
+        state(&line, State::Live).await;
+        assert_eq!(state(&line, State::Resting).await.code, "resting");
+        let newest = line.ring.newest().unwrap().seq;
+        let mut reader = line.ring.reader();
+        assert!(reader.try_next().is_none(), "nobody joins with pictures of before");
+        // The frozen, slow and silent have their time to be suspected.
+        let changes = line.status.changes();
+        sleep_pictures(40).await;
+        assert_eq!(line.ring.newest().unwrap().seq, newest);
+        assert!(!changes.has_changed().unwrap(), "{:?}", line.status.get("feed/t"));
+        let asked = clock::now();
+        let watching = line.ring.watch();
+        line.ring.want_key();
+        let first = reader.next().await.frame;
+        assert!(first.key && first.captured.at > asked);
+        assert_eq!(first.seq, newest + 1);
+        let took = clock::now().since(asked);
+        assert!(took < Duration::from_millis(300), "the first picture took {took:?}");
+        let second = reader.next().await.frame;
+        assert!(!second.key, "one key frame is enough");
+        state(&line, State::Live).await;
+        drop(watching);
+        state(&line, State::Resting).await;
+        // Nobody watches, but it is not to rest any more.
+        line.settings.send_modify(|settings| settings.on_demand = false);
+        state(&line, State::Live).await;
+    })
+    .await;
+    line.end().await;
+}
+
+/// The time of so many pictures.
+async fn sleep_pictures(n: u32) {
+    let mut tick = tokio::time::interval(Duration::from_micros(33_333));
+    for _ in 0..n {
+        tick.tick().await;
+    }
+}
+
+/// Kilobits per second of the next two seconds' frames, none of them missing.
+async fn kbps(line: &Line) -> f64 {
+    let mut reader = line.ring.reader();
+    while let Some(read) = reader.try_next() {
+        drop(read);
+    }
+    let (mut bytes, mut first, mut last) = (0, None, None);
+    loop {
+        let frame = reader.next().await.frame;
+        assert!(last.is_none_or(|(seq, _)| frame.seq == seq + 1), "a frame is missing");
+        last = Some((frame.seq, frame.captured.at));
+        let began = *first.get_or_insert(frame.captured.at);
+        let passed = frame.captured.at.since(began);
+        if passed >= Duration::from_secs(2) {
+            return bytes as f64 * 8.0 / 1000.0 / passed.as_secs_f64();
+        }
+        bytes += frame.data.len();
+    }
+}
+
+/// The bit rate changes on air: it is measured in what comes out, no frame is
+/// missing, and x264's parameter sets stay to the byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bit_rate_changes_on_air() {
+    for encoder in ["x264enc", "openh264enc"] {
+        let text = format!("encoder = \"{encoder}\"\nbitrate_kbps = 250\ngop_frames = 1000");
+        let line = start(camera(&text));
+        filming(&line, async {
+            state(&line, State::Live).await;
+            let first = line.ring.reader().next().await.frame;
+            sleep_pictures(20).await;
+            let low = kbps(&line).await;
+            let key = line.ring.reader().next().await.frame;
+            assert_eq!(key.seq, first.seq, "{encoder}: no other key frame");
+            line.settings.send_modify(|settings| settings.bitrate_kbps = 750);
+            sleep_pictures(20).await;
+            let high = kbps(&line).await;
+            // OpenH264 marks its first change with a key frame and a higher level in it.
+            let x264 = encoder == "x264enc";
+            let key = line.ring.reader().next().await.frame;
+            assert!(key.seq == first.seq || !x264, "{encoder}: a key frame");
+            assert!((170.0..380.0).contains(&low), "{encoder}: {low:.0} kbit/s of 250");
+            assert!((550.0..960.0).contains(&high), "{encoder}: {high:.0} kbit/s of 750");
+            let before = line.ring.newest().unwrap().seq;
+            line.ring.want_key();
+            let key = until("a key frame", || {
+                line.ring.reader().try_next().map(|r| r.frame).filter(|f| f.seq > before)
+            });
+            let key = key.await;
+            assert!(sets(&key.data) == sets(&first.data) || !x264, "{encoder}: parameter sets");
+        })
+        .await;
+        line.end().await;
+    }
+}
+
+/// Privacy on air: paused with its reason, the slate in the camera's place
+/// from a key frame on, and the same stream when it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn privacy_takes_the_camera_off_and_gives_it_back() {
+    let line = start(camera("gop_frames = 1000"));
+    filming(&line, async {
+        state(&line, State::Live).await;
+        let first = line.ring.reader().next().await.frame;
+        line.settings.send_modify(|settings| settings.privacy = true);
+        assert_eq!(state(&line, State::Paused).await.code, "privacy");
+        let mut reader = line.ring.reader();
+        let slate = reader.next().await.frame;
+        assert!(slate.key && slate.seq > first.seq);
+        assert_eq!(sets(&slate.data), sets(&first.data));
+        let mut before = slate.clone();
+        for _ in 0..10 {
+            let frame = reader.next().await.frame;
+            assert_eq!((frame.seq, frame.key), (before.seq + 1, false));
+            before = frame;
+        }
+        // Ten a second: the slate's pace, not the camera's.
+        assert!(before.captured.at.since(slate.captured.at) > Duration::from_millis(600));
+        line.settings.send_modify(|settings| settings.privacy = false);
+        let back = loop {
+            let frame = reader.next().await.frame;
+            assert_eq!(frame.seq, before.seq + 1);
+            before = frame.clone();
+            if frame.key {
+                break frame;
+            }
+        };
+        assert_eq!(sets(&back.data), sets(&first.data));
+        state(&line, State::Live).await;
+    })
+    .await;
+    line.end().await;
+}
+
+/// A camera that is private from the start shows the slate and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn privacy_holds_from_the_first_picture_on() {
+    let line = start(camera("privacy = true"));
+    filming(&line, async {
+        assert_eq!(state(&line, State::Paused).await.code, "privacy");
+        let mut reader = line.ring.reader();
+        let first = reader.next().await.frame;
+        assert_eq!(first.seq, 0);
+        let mut last = first.clone();
+        for _ in 0..10 {
+            last = reader.next().await.frame;
+        }
+        // Ten a second: the slate's pace, not the camera's.
+        assert!(last.captured.at.since(first.captured.at) > Duration::from_millis(600));
+    })
+    .await;
     line.end().await;
 }
 
@@ -194,12 +388,21 @@ async fn restarted_session_continues_the_feed() {
     for _ in 0..2 {
         let stop = CancellationToken::new();
         let source = Source::Push(push.clone());
-        let run =
-            capture::run(camera.clone(), source, look(), ring.clone(), Status::new(), stop.clone());
+        let settings = watch::Sender::new(camera.settings());
+        let run = capture::run(
+            camera.clone(),
+            settings.subscribe(),
+            source,
+            look(),
+            ring.clone(),
+            Status::new(),
+            stop.clone(),
+        );
         let line = Line {
             pictures: pictures.clone(),
             ring: ring.clone(),
             status: Status::new(),
+            settings,
             stop,
             run: tokio::spawn(run),
         };

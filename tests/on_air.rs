@@ -168,3 +168,69 @@ url = "mqtt://127.0.0.1:{broker_port}"
     let _broker = mosquitto(broker_port);
     figure(&mut watcher, 1, |t| t[1] == 7 && t[4] == "good").await;
 }
+
+/// Waits until the feed's state is `wanted`, as the data channel tells it.
+async fn state(viewer: &mut Viewer, wanted: &str) {
+    timeout(Duration::from_secs(20), async {
+        loop {
+            let Notice::Message(text) = viewer.next().await.expect("viewer") else { continue };
+            let message: serde_json::Value = serde_json::from_slice(text.as_ref()).expect("JSON");
+            if message["state"]["state"] == wanted {
+                return;
+            }
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("never {wanted}"));
+}
+
+/// SIGHUP: what can change does, before the eyes of a viewer who stays; what
+/// takes a restart is named; a file with mistakes changes nothing and all are said.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_before_a_viewer_who_stays() {
+    let before = line("");
+    let set = |more: &str| before.replace("fps = 25", &format!("fps = 25\n{more}"));
+    let mut daemon = Daemon::run(&before);
+    let mut viewer = viewer(&daemon).await;
+    state(&mut viewer, "live").await;
+    daemon.reload(&set("privacy = true\nframe_deadline_ms = 900"));
+    state(&mut viewer, "paused").await;
+    daemon.line(Duration::from_secs(10), |l| {
+        l.contains("camera line: frame_deadline_ms: takes a restart").then_some(())
+    });
+    let at = frame(&mut viewer).await;
+    assert_ne!(at, frame(&mut viewer).await, "the slate goes on");
+    daemon.reload(&set("privacy = false\nbitrate = 300\nwidht = 640"));
+    for mistake in ["camera[0].bitrate", "camera[0].widht"] {
+        daemon.line(Duration::from_secs(10), |l| l.contains(mistake).then_some(()));
+    }
+    // Still private: the next reload is what opens it.
+    daemon.reload(&set("bitrate_kbps = 300").replace("bitrate_kbps = 800\n", ""));
+    daemon.line(Duration::from_secs(10), |l| {
+        l.contains("the encoder has another bit rate").then_some(())
+    });
+    state(&mut viewer, "live").await;
+    frame(&mut viewer).await;
+}
+
+/// A feed on demand rests when its viewer has gone, says so to who asks for the
+/// list of feeds, and is there for the next viewer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resting_feed_is_there_for_the_next_viewer() {
+    let mut daemon = Daemon::run(&line("").replace("fps = 25", "fps = 25\non_demand = true"));
+    let mut first = viewer(&daemon).await;
+    frame(&mut first).await;
+    first.delete().await.expect("DELETE");
+    drop(first);
+    daemon.line(Duration::from_secs(30), |l| {
+        (l.contains("feed/line") && l.contains("Resting")).then_some(())
+    });
+    let url = format!("{}api/studio", daemon.page);
+    let answer = client::http("GET", &url, &[], b"").await.expect("GET /api/studio");
+    let studio: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(studio["feeds"][0]["state"]["state"], "resting");
+    assert_eq!(studio["feeds"][0]["state"]["code"], "resting");
+    let mut next = viewer(&daemon).await;
+    frame(&mut next).await;
+    state(&mut next, "live").await;
+}

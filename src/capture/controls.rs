@@ -206,6 +206,12 @@ fn write(node: &Node, control: &Control, value: i64) -> io::Result<()> {
     with_one(control.id, value, wide(raw.type_), set).map(|_| ())
 }
 
+/// Whether the camera's own shutter is closed; `None` where it does not tell.
+pub fn shutter_closed(node: &Node) -> Option<bool> {
+    let read = |all: &mut sys::v4l2_ext_controls| call(node.fd(), vidioc::VIDIOC_G_EXT_CTRLS, all);
+    with_one(sys::V4L2_CID_PRIVACY, 0, false, read).ok().map(|(_, value)| value != 0)
+}
+
 /// Sets one control of a node.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Pictures that come but may not be worth showing: the same one again and
 //! again, black ones, too few.
 //!
-//! Comes in: each picture as it is handed over. Goes out: what is doubtful
+//! Comes in: that a picture came, and some of them. Goes out: what is doubtful
 //! about them. A small part of a picture is looked at twice a second. Suspected
 //! only: a line at rest under a lamp is legal, though a sensor's noise never
 //! repeats a picture to the byte. Time is an argument.
@@ -39,8 +39,12 @@ pub(super) enum Doubt {
     Frozen(Mono),
     /// Black since then.
     Dark(Mono),
-    /// Pictures per second.
+    /// Pictures per second: most of what is missing does not come.
     Slow(f64),
+    /// The same: most of what is missing was lost by the driver.
+    Gaps(f64),
+    /// The same: most of what is missing came damaged.
+    Damaged(f64),
 }
 
 impl Doubt {
@@ -50,6 +54,8 @@ impl Doubt {
             Self::Frozen(_) => "frozen",
             Self::Dark(_) => "dark",
             Self::Slow(_) => "slow",
+            Self::Gaps(_) => "gaps",
+            Self::Damaged(_) => "damaged",
         }
     }
 
@@ -58,7 +64,13 @@ impl Doubt {
         match self {
             Self::Frozen(_) => "the camera repeats one picture to the byte".into(),
             Self::Dark(_) => "the picture is black: covered, or no light".into(),
-            Self::Slow(fps) => format!("only about {:.0} pictures a second", fps),
+            Self::Slow(fps) => format!("only about {fps:.0} pictures a second"),
+            Self::Gaps(fps) => {
+                format!("only about {fps:.0} pictures a second: the driver loses the others")
+            }
+            Self::Damaged(fps) => {
+                format!("only about {fps:.0} pictures a second: the others are damaged")
+            }
         }
     }
 }
@@ -118,8 +130,10 @@ struct Seen {
     black_since: Option<Mono>,
     window: Option<Mono>,
     count: u32,
-    rate: Option<f64>,
-    slow: bool,
+    /// Of this window: lost by the driver, damaged.
+    missed: [u32; 2],
+    /// What is doubtful about the last window.
+    slow: Option<Doubt>,
 }
 
 impl Watch {
@@ -133,10 +147,27 @@ impl Watch {
         *self.seen.lock().expect("watch lock") = Seen::default();
     }
 
-    /// A picture came; `print` is asked for where it is to be looked at.
+    /// A picture came, whether it is looked at or not.
+    pub fn came(&self, now: Mono) {
+        self.seen.lock().expect("watch lock").count(now, self.fps);
+    }
+
+    /// Pictures that should have come: lost by the driver, or damaged.
+    pub fn missed(&self, lost: u32, damaged: u32) {
+        let missed = &mut self.seen.lock().expect("watch lock").missed;
+        missed[0] = missed[0].saturating_add(lost);
+        missed[1] = missed[1].saturating_add(damaged);
+    }
+
+    /// Whether the next picture is to be looked at.
+    pub fn due(&self, now: Mono) -> bool {
+        let looked = self.seen.lock().expect("watch lock").looked;
+        looked.is_none_or(|at| now.since(at) >= LOOK)
+    }
+
+    /// Here is a picture; `print` is asked for where it is to be looked at.
     pub fn picture(&self, now: Mono, print: impl FnOnce() -> Option<Print>) {
         let mut seen = self.seen.lock().expect("watch lock");
-        seen.count(now, self.fps);
         if seen.looked.is_some_and(|at| now.since(at) < LOOK) {
             return;
         }
@@ -158,7 +189,7 @@ impl Watch {
         if let Some(since) = seen.black_since.filter(|since| now.since(*since) >= BLACK_FOR) {
             return Some(Doubt::Dark(since));
         }
-        seen.rate.filter(|_| seen.slow).map(Doubt::Slow)
+        seen.slow
     }
 }
 
@@ -168,10 +199,17 @@ impl Seen {
         let passed = now.since(began);
         if passed >= WINDOW {
             // The picture that ends a window begins the next.
-            let rate = f64::from(self.count) / passed.as_secs_f64();
-            let limit = f64::from(fps) * if self.slow { WELL } else { SLOW };
-            (self.slow, self.rate) = (rate < limit, Some(rate));
-            (self.window, self.count) = (Some(now), 0);
+            let seconds = passed.as_secs_f64();
+            let rate = f64::from(self.count) / seconds;
+            let limit = f64::from(fps) * if self.slow.is_some() { WELL } else { SLOW };
+            let half_missing = (f64::from(fps) - rate) * seconds / 2.0;
+            let [lost, damaged] = self.missed.map(|n| f64::from(n) > half_missing);
+            self.slow = (rate < limit).then_some(match (lost, damaged) {
+                (_, true) => Doubt::Damaged(rate),
+                (true, false) => Doubt::Gaps(rate),
+                (false, false) => Doubt::Slow(rate),
+            });
+            (self.window, self.count, self.missed) = (Some(now), 0, [0; 2]);
         }
         self.count += 1;
     }
@@ -191,7 +229,10 @@ mod tests {
 
     /// Pictures at `fps` from `from` to `to`, each as `of` says.
     fn pictures(watch: &Watch, fps: u64, from: u64, to: u64, of: impl Fn(u64) -> Option<Print>) {
-        (from..to).step_by((1000 / fps) as usize).for_each(|ms| watch.picture(at(ms), || of(ms)));
+        for ms in (from..to).step_by((1000 / fps) as usize) {
+            watch.came(at(ms));
+            watch.picture(at(ms), || of(ms));
+        }
     }
 
     /// The same bytes for as long as configured are suspect; one other picture clears that.
@@ -231,6 +272,26 @@ mod tests {
         assert!((9.5..11.0).contains(&fps), "{fps}");
         pictures(&watch, 25, 10_200, 20_500, |ms| print(ms, 90));
         assert_eq!(watch.doubt(at(20_500)), None);
+    }
+
+    /// Where most of what is missing went is said; a few lost ones are no doubt.
+    #[test]
+    fn what_is_missing_has_a_cause() {
+        // Per second: pictures that come, lost ones, damaged ones.
+        let after_5_s = |come: u64, lost, damaged| {
+            let watch = Watch::new(25, Duration::from_secs(60));
+            for second in 0..6 {
+                watch.missed(lost, damaged);
+                pictures(&watch, come, second * 1000, (second + 1) * 1000, |ms| print(ms, 90));
+            }
+            watch.doubt(at(6000)).map(Doubt::code)
+        };
+        assert_eq!(after_5_s(25, 0, 0), None);
+        assert_eq!(after_5_s(10, 0, 0), Some("slow"));
+        assert_eq!(after_5_s(10, 15, 0), Some("gaps"));
+        assert_eq!(after_5_s(10, 0, 15), Some("damaged"));
+        assert_eq!(after_5_s(10, 3, 3), Some("slow"));
+        assert_eq!(after_5_s(25, 2, 2), None);
     }
 
     /// One changed point in a row looked at changes the print; padding does not.

@@ -1,27 +1,32 @@
 //! Keeps a feed's encoder: chosen by trial, watched, replaced when it fails.
 //!
-//! Comes in: the pictures' colorimetry, the encoder's messages, the deadline.
-//! Goes out: the [`Line`] of the moment, to the switch. An encoder that takes a
-//! picture and gives nothing for [`DEADLINE`] is given up at once; the third
-//! time it steps down the ladder.
+//! Comes in: the pictures' colorimetry, the bit rate, the encoder's messages,
+//! the deadline. Goes out: the [`Line`] of the moment, to the switch. An encoder
+//! that takes a picture and gives nothing for [`DEADLINE`] is given up at once;
+//! the third time it steps down the ladder. One that cannot do what is asked of
+//! it while it runs (another bit rate, a key frame) begins anew.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use gstreamer as gst;
+use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::blocking::blocking;
-use super::encoder::ladder::Rung;
-use super::encoder::{self, Encoder, Wanted, choice};
+use super::changed;
+use super::encoder::ladder::{Candidate, Rung};
+use super::encoder::retune::retune;
+use super::encoder::{self, Wanted, choice};
 use super::flow::Flow;
 use super::line::{Line, Taker};
 use super::messages::first_error;
 use super::switch::{Shape, Switch};
 use crate::clock;
-use crate::config::camera::Camera;
+use crate::config::camera::{Camera, Settings};
 use crate::task::Backoff;
 
 /// An encoder gives something for each picture within this.
@@ -42,6 +47,8 @@ pub(super) type Trouble = Mutex<Option<Arc<str>>>;
 pub(super) struct Keeper<'a> {
     /// Whose.
     pub camera: &'a Camera,
+    /// Its bit rate, which may change.
+    pub settings: &'a watch::Receiver<Settings>,
     /// The encoders there are, best first.
     pub ladder: &'static [Rung],
     /// What comes out goes there.
@@ -58,16 +65,23 @@ impl Keeper<'_> {
     /// Until the stop token.
     pub async fn keep(self) {
         let mut pause = PACE.first;
+        let mut again = None;
         while let Some(shape) = self.wanted().await {
             let began = tokio::time::Instant::now();
-            let ended = self.life(shape).await;
+            let ended = self.life(shape, again.take()).await;
             self.flow.encoder_gone();
             if self.stop.is_cancelled() {
                 return;
             }
-            if let Err(error) = ended {
-                warn!("encoder: {error:#}");
-                *self.trouble.lock().expect("trouble lock") = Some(format!("{error:#}").into());
+            match ended {
+                Ok(candidate) => {
+                    again = candidate;
+                    continue;
+                }
+                Err(error) => {
+                    warn!("encoder: {error:#}");
+                    *self.trouble.lock().expect("trouble lock") = Some(format!("{error:#}").into());
+                }
             }
             if began.elapsed() >= PACE.steady {
                 pause = PACE.first;
@@ -88,9 +102,17 @@ impl Keeper<'_> {
         }
     }
 
-    /// One encoder, from its choice to its failure; `Ok` at the stop token.
-    async fn life(&self, shape: Shape) -> Result<()> {
-        let (encoder, factory) = self.choose(shape).await?;
+    /// One encoder, from its choice to its end: `Ok` at the stop token, or with
+    /// the candidate that is to begin anew.
+    async fn life(&self, shape: Shape, again: Option<Candidate>) -> Result<Option<Candidate>> {
+        let mut settings = self.settings.clone();
+        let wanted = self.asked(&mut settings);
+        let candidate = match again {
+            Some(candidate) => candidate,
+            None => self.choose(wanted).await?,
+        };
+        let encoder = encoder::make(&candidate, &wanted, Some(&shape))?;
+        let encode = encoder.encode.clone();
         let switch = self.switch.clone();
         let taker: Taker = Box::new(move |at, data, now| switch.line_coded(at, data, now));
         let line = Arc::new(Line::new(encoder, self.flow, taker)?);
@@ -98,36 +120,83 @@ impl Keeper<'_> {
         blocking("start the encoder", move || started.play()).await??;
         self.switch.set_line(Some(line.clone()));
         *self.trouble.lock().expect("trouble lock") = None;
-        let failed = tokio::select! {
-            () = self.stop.cancelled() => None,
-            error = self.silence() => Some(error),
-            error = first_error(line.bus()) => Some(error.reason),
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => Ok(None),
+            error = self.silence() => Err(error),
+            error = first_error(line.bus()) => Err(error.reason),
+            why = self.retune(&mut settings, wanted, &encode, candidate.rung) => Ok(Some(why)),
+            why = self.keyless() => Ok(Some(why)),
         };
         self.switch.set_line(None);
-        if failed.is_some() {
-            choice::failed(&factory);
+        if ended.is_err() {
+            choice::failed(&candidate.factory);
         }
         // The blocking thread holds its own reference: an encoder that hangs is
         // left behind, and nobody waits for it.
         let stopped = blocking("stop the encoder", move || line.stop());
-        match failed {
-            None => stopped.await,
-            Some(error) => {
+        match ended {
+            Ok(None) => stopped.await.map(|()| None),
+            Ok(Some(why)) => {
+                info!(encoder = candidate.factory, why, "encoder begins anew");
+                // The chip may have room for one only.
+                stopped.await.map(|()| Some(candidate))
+            }
+            Err(error) => {
                 tokio::spawn(stopped);
                 Err(error)
             }
         }
     }
 
-    async fn choose(&self, shape: Shape) -> Result<(Encoder, String)> {
-        let Camera { width, height, fps, bitrate_kbps, gop_frames, .. } = *self.camera;
-        let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
+    /// What is asked of the encoder now.
+    fn asked(&self, settings: &mut watch::Receiver<Settings>) -> Wanted {
+        let Camera { width, height, fps, gop_frames, .. } = *self.camera;
+        let bitrate_kbps = settings.borrow_and_update().bitrate_kbps;
+        Wanted { width, height, fps, bitrate_kbps, gop_frames }
+    }
+
+    async fn choose(&self, wanted: Wanted) -> Result<Candidate> {
         let name = self.camera.encoder.clone();
         let ladder = self.ladder;
         let choose = move || choice::choose(ladder, &wanted, name.as_deref());
         let chosen = blocking("choose an encoder", choose).await??;
         info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
-        Ok((encoder::make(&chosen, &wanted, Some(&shape))?, chosen.factory))
+        Ok(chosen)
+    }
+
+    /// Follows the bit rate; resolves when the encoder cannot, with the reason.
+    async fn retune(
+        &self,
+        settings: &mut watch::Receiver<Settings>,
+        mut has: Wanted,
+        encode: &gst::Element,
+        rung: &'static Rung,
+    ) -> String {
+        loop {
+            changed(settings).await;
+            let wanted = self.asked(settings);
+            if wanted == std::mem::replace(&mut has, wanted) {
+                continue;
+            }
+            let kbps = wanted.bitrate_kbps;
+            let encode = encode.clone();
+            let set = move || retune(&encode, rung, &wanted);
+            match blocking("change the bit rate", set).await.flatten() {
+                Ok(()) => info!(kbps, "the encoder has another bit rate"),
+                Err(error) => return format!("{kbps} kbit/s: {error:#}"),
+            }
+        }
+    }
+
+    /// Resolves when the encoder owes a key frame for too long.
+    async fn keyless(&self) -> String {
+        let mut tick = interval(LOOK);
+        loop {
+            tick.tick().await;
+            if self.switch.waits_for_key(clock::now() - DEADLINE) {
+                return "it gives no key frame when asked".into();
+            }
+        }
     }
 
     /// Resolves when the encoder keeps a picture for too long.

@@ -80,6 +80,7 @@ static TEST_LADDER: &[Rung] = &[
         input: "video/x-raw,format=I420",
         sets: &[],
         controls: &[],
+        retune: encoder::ladder::Retune::Replace,
         output: "video/x-h264,profile=constrained-baseline",
         limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
     },
@@ -94,6 +95,7 @@ static TEST_LADDER: &[Rung] = &[
             ("speed-preset", encoder::ladder::Amount::Is("ultrafast")),
         ],
         controls: &[],
+        retune: encoder::ladder::Retune::Replace,
         output: "video/x-h264,profile=constrained-baseline",
         limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
     },
@@ -117,11 +119,13 @@ async fn the_third_hang_steps_down_the_ladder() {
     gst::Element::register(None, factory, gst::Rank::NONE, HangingEncoder::static_type()).unwrap();
     assert!(LADDER.iter().all(|rung| rung.name != factory));
     let (camera, stop, trouble) = (camera(), CancellationToken::new(), Trouble::default());
+    let (_keep, settings) = watch::channel(camera.settings());
     let ring = Ring::new("t".into());
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), "t");
     let keeper = Keeper {
         camera: &camera,
+        settings: &settings,
         ladder: TEST_LADDER,
         flow,
         switch,
@@ -167,4 +171,59 @@ async fn the_third_hang_steps_down_the_ladder() {
 fn wanted(camera: &Camera) -> Wanted {
     let Camera { width, height, fps, bitrate_kbps, gop_frames, .. } = *camera;
     Wanted { width, height, fps, bitrate_kbps, gop_frames }
+}
+
+/// An encoder that cannot change its bit rate gives way to another of its kind,
+/// which is no failure of it, while the feed goes on: numbers and times rise.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_of_one_bit_rate_is_replaced() {
+    gst::init().unwrap();
+    // Passed trials are remembered by what was wanted: that of the other test is its own.
+    let camera = Camera { gop_frames: 31, ..camera() };
+    let (stop, trouble) = (CancellationToken::new(), Trouble::default());
+    let settings = watch::Sender::new(camera.settings());
+    let ring = Ring::new("t".into());
+    let flow = &Flow::new(ring.clone(), camera.fps);
+    let switch = &Switch::new(flow.clone(), "t");
+    let keeper = Keeper {
+        camera: &camera,
+        settings: &settings.subscribe(),
+        ladder: &TEST_LADDER[1..],
+        flow,
+        switch,
+        trouble: &trouble,
+        stop: &stop,
+    };
+    let film = async {
+        let caps = "video/x-raw,format=I420,width=160,height=96,framerate=30/1,colorimetry=bt709";
+        let caps = caps.parse().unwrap();
+        let mut tick = interval(camera.period());
+        let mut reader = ring.reader();
+        let mut frames: Vec<Arc<crate::model::Frame>> = Vec::new();
+        let began = Instant::now();
+        // The second key frame is the other encoder's first.
+        while frames.iter().filter(|f| f.key).count() < 2 {
+            assert!(began.elapsed() < Duration::from_secs(20), "{} frames", frames.len());
+            tick.tick().await;
+            let now = clock::now();
+            let at = flow.seen(Some(now), Edge::Exact, now).at;
+            let mut buffer = gst::Buffer::from_slice(vec![100u8; 160 * 96 * 3 / 2]);
+            buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(at.0));
+            switch.picture(&buffer, &caps);
+            frames.extend(std::iter::from_fn(|| reader.try_next()).map(|read| read.frame));
+            if frames.len() == 10 {
+                settings.send_modify(|settings| settings.bitrate_kbps = 999);
+            }
+        }
+        stop.cancel();
+        frames
+    };
+    let (frames, ()) = tokio::join!(film, keeper.keep());
+    assert!(frames.len() > 10, "replaced unasked after {}", frames.len());
+    for pair in frames.windows(2) {
+        assert_eq!(pair[1].seq, pair[0].seq + 1);
+        let gap = pair[1].captured.at.since(pair[0].captured.at);
+        assert!(gap < Duration::from_secs(1), "the change cost {gap:?} of picture");
+    }
+    assert_eq!(*trouble.lock().unwrap(), None);
 }

@@ -30,6 +30,8 @@ pub struct Flow {
     out: AtomicU64,
     shed: AtomicU64,
     implausible: AtomicU64,
+    damaged: AtomicU64,
+    driver_lost: AtomicU64,
     meters: Meters,
 }
 
@@ -51,6 +53,7 @@ struct Meters {
     shed: Counter,
     lost: Counter,
     damaged: Counter,
+    driver_lost: Counter,
     undecodable: Counter,
     encode: Histogram,
     to_ring: Histogram,
@@ -71,6 +74,7 @@ impl Meters {
             shed: counter!("floorcast_capture_shed_total", "feed" => label(), "where" => "encoder"),
             lost: count("floorcast_capture_lost_total"),
             damaged: count("floorcast_capture_damaged_total"),
+            driver_lost: count("floorcast_capture_driver_lost_total"),
             undecodable: count("floorcast_capture_undecodable_total"),
             encode: time("floorcast_capture_encode_seconds"),
             to_ring: time("floorcast_capture_to_ring_seconds"),
@@ -103,6 +107,8 @@ impl Flow {
             out: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             implausible: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            driver_lost: AtomicU64::new(0),
             ring,
             period,
             fps,
@@ -121,7 +127,14 @@ impl Flow {
 
     /// The driver marked a picture as damaged; it goes no further.
     pub fn damaged(&self) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
         self.meters.damaged.increment(1);
+    }
+
+    /// The driver's numbers say that it lost so many pictures.
+    pub fn lost_by_driver(&self, pictures: u32) {
+        self.driver_lost.fetch_add(pictures.into(), Ordering::Relaxed);
+        self.meters.driver_lost.increment(pictures.into());
     }
 
     /// A picture was drawn for the slate: its time.
@@ -160,6 +173,18 @@ impl Flow {
     /// The picture of this time went into the encoder.
     pub fn entered(&self, at: Mono, now: Mono) {
         self.state.lock().expect("flow lock").transit.entered(at, now);
+    }
+
+    /// The picture of this time, or its access unit, goes no further: nobody wants it.
+    pub fn unused(&self, at: Mono) {
+        self.state.lock().expect("flow lock").transit.unused(at);
+    }
+
+    /// The feed breaks with what was: nobody waits for pictures on their way, nor
+    /// joins with frames of before.
+    pub fn break_off(&self) {
+        self.state.lock().expect("flow lock").transit.rest();
+        self.ring.break_off();
     }
 
     /// When the oldest picture went into the encoder that has not come out.
@@ -234,6 +259,16 @@ impl Flow {
     /// Pictures shed in front of the encoder so far.
     pub fn shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Pictures that the driver marked as damaged so far.
+    pub fn damaged_so_far(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Pictures that the driver lost so far.
+    pub fn driver_lost(&self) -> u64 {
+        self.driver_lost.load(Ordering::Relaxed)
     }
 
     /// Stamps that were not believed so far.

@@ -8,13 +8,12 @@ use anyhow::{Context, Result, anyhow};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
-use metrics::counter;
 
 use super::controls;
 use super::discovery::Found;
 use super::encoder::{element, filter};
 use super::format::{self, Asked, Coding};
-use super::intake::{Claim, Front};
+use super::intake::{Claim, Claimed, Front};
 use super::ioctl::{self, Node};
 use super::messages::Complaint;
 use super::rehearsal::rehearse;
@@ -59,17 +58,17 @@ pub(super) fn v4l2(
         .map_err(|why| Complaint { kind: Reason::WrongFormat, reason: anyhow!(why) })?;
     drop(node);
     let refused = controls::apply(&found.node, &camera.controls);
-    let v4l2 = elements(camera, found, asked, again)
+    let v4l2 = elements(found, asked, again)
         .map_err(|reason| Complaint { kind: Reason::Failed, reason })?;
     Ok((v4l2, refused))
 }
 
-fn elements(camera: &Camera, found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
+fn elements(found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
     let source = element("v4l2src")?;
     source.set_property("device", found.node.display().to_string());
     source.set_property("name", "v4l2src"); // without a number that tells one attempt from the next
     let exposure = Exposure::default();
-    let claim = driver_claim(&source, found, &exposure, &camera.id.0);
+    let claim = driver_claim(&source, found, &exposure);
     more_buffers(&source, again.then(|| found.clone()))?;
     let decode = match asked.coding {
         Coding::Jpeg => {
@@ -124,9 +123,8 @@ fn more_buffers(source: &gst::Element, rehearses: Option<Found>) -> Result<()> {
 }
 
 /// The driver's own stamp where it can be had, else v4l2src's time.
-fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure, feed: &str) -> Claim {
+fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure) -> Claim {
     let (source, planes, exposure) = (source.downgrade(), found.planes, exposure.clone());
-    let lost = counter!("floorcast_capture_driver_lost_total", "feed" => feed.to_owned());
     let mut descriptor = None;
     let (mut last, mut unstamped) = (None, 0u32);
     Box::new(move |buffer| {
@@ -134,22 +132,29 @@ fn driver_claim(source: &gst::Element, found: &Found, exposure: &Exposure, feed:
             .get_or_insert_with(|| source.upgrade().map_or(-1, |s| s.property("device-fd")));
         let stamp = if fd < 0 { None } else { ioctl::newest_stamp(fd, planes, last) };
         unstamped += 1; // this one
+        let mut lost = 0;
         if let Some(stamp) = stamp {
             if let Some(last) = last.replace(stamp.sequence) {
                 let passed = stamp.sequence.wrapping_sub(last);
-                lost.increment(u64::from(passed.saturating_sub(unstamped)));
+                lost = passed.saturating_sub(unstamped);
             }
             unstamped = 0;
         }
-        match stamp {
+        let (at, edge) = match stamp {
             Some(ioctl::Stamp { at, edge: Edge::ExposureStart { .. }, .. }) => {
                 let open = Some(exposure.load(Ordering::Relaxed)).filter(|ns| *ns > 0);
                 (Some(at), Edge::ExposureStart { exposure: open.map(Duration::from_nanos) })
             }
             Some(ioctl::Stamp { at, edge, .. }) => (Some(at), edge),
             None => (buffer.pts().map(|t| Mono(t.nseconds())), Edge::FrameEnd),
-        }
+        };
+        Claimed { at, edge, lost }
     })
+}
+
+/// Asks the camera whether its shutter is closed. Blocks.
+pub(super) fn shutter_closed(found: &Found) -> Option<bool> {
+    controls::shutter_closed(&Node::open(&found.node).ok()?)
 }
 
 /// Asks the camera for its shutter time. Blocks.

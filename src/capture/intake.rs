@@ -15,13 +15,23 @@ use super::doubt::{Print, Watch};
 use super::encoder::{element, filter};
 use super::flow::Flow;
 use super::line::{self, CODED};
-use super::switch::Switch;
+use super::switch::{Switch, Wants};
 use super::timing::Edge;
 use crate::clock;
 use crate::model::Mono;
 
-/// A source's claim: when which instant of a picture was.
-pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> (Option<Mono>, Edge) + Send>;
+/// What a source says of a picture.
+pub(super) struct Claimed {
+    /// When its [`Edge`] was.
+    pub at: Option<Mono>,
+    /// Which instant that is.
+    pub edge: Edge,
+    /// Pictures that its numbers say were lost before it.
+    pub lost: u32,
+}
+
+/// Asks a source what it says of a picture.
+pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> Claimed + Send>;
 
 /// What a camera's pipeline is made of.
 pub(super) struct Front {
@@ -53,7 +63,7 @@ impl Intake {
     ) -> Result<Self> {
         let Front { source, claim, asked, decode, coded } = front;
         let pipeline = line::monotonic();
-        stamp(&source, claim, flow)?;
+        stamp(&source, claim, coded, (flow, switch, watch))?;
         let mut chain = vec![source, asked];
         chain.extend(decode);
         let switch = switch.clone();
@@ -96,19 +106,39 @@ impl Drop for Intake {
 }
 
 /// Every picture that leaves the source gets its judged capture time as PTS.
-/// One that the driver marks as damaged goes no further, and is counted.
-fn stamp(source: &gst::Element, claim: Claim, flow: &Arc<Flow>) -> Result<()> {
+/// One that the driver marks as damaged goes no further, and is counted; one
+/// that nobody wants is not even decoded.
+fn stamp(
+    source: &gst::Element,
+    claim: Claim,
+    coded: bool,
+    (flow, switch, watch): (&Arc<Flow>, &Arc<Switch>, &Arc<Watch>),
+) -> Result<()> {
     let pad = source.static_pad("src").context("the source has no src pad")?;
-    let (flow, claim) = (flow.clone(), Mutex::new(claim));
+    let (flow, switch, watch) = (flow.clone(), switch.clone(), watch.clone());
+    let claim = Mutex::new(claim);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let now = clock::now();
         if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
-            let (at, edge) = claim.lock().expect("claim lock")(buffer);
+            let Claimed { at, edge, lost } = claim.lock().expect("claim lock")(buffer);
+            flow.lost_by_driver(lost);
+            watch.missed(lost, 0);
             if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
                 flow.damaged();
+                watch.missed(0, 1);
                 return gst::PadProbeReturn::Drop;
             }
             let captured = flow.seen(at, edge, now);
+            watch.came(now);
+            let wanted = match switch.wants() {
+                Wants::All => true,
+                Wants::Looks => coded || watch.due(now),
+                Wants::Nothing => false,
+            };
+            if !wanted {
+                flow.unused(captured.at);
+                return gst::PadProbeReturn::Drop;
+            }
             // The source owns its picture alone here, so nothing is copied.
             let buffer = buffer.make_mut();
             buffer.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
@@ -124,7 +154,9 @@ fn raw_sink(switch: Arc<Switch>, watch: Arc<Watch>) -> gst_app::AppSink {
     let take = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) {
-            watch.picture(clock::now(), || Print::of(&buffer, &caps));
+            if switch.wants() != Wants::Nothing {
+                watch.picture(clock::now(), || Print::of(&buffer, &caps));
+            }
             switch.picture(&buffer, &caps);
         }
         Ok(gst::FlowSuccess::Ok)

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -141,6 +141,20 @@ impl Node {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map(Self)
+    }
+
+    /// The node that `fd` is open on, as the same opening: what belongs to an
+    /// opening (the controls of an encoder) is shared.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`: `fd` is not open, or too many are.
+    pub fn of(fd: RawFd) -> io::Result<Self> {
+        if fd < 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: not negative; borrowed for this call only, which says if it is not open.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        fd.try_clone_to_owned().map(|fd| Self(fd.into()))
     }
 
     /// Its descriptor, as long as the node lives.

@@ -7,6 +7,7 @@
 //! picture of two goes and is counted. Coded pictures are never dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use gstreamer as gst;
@@ -30,6 +31,8 @@ pub(super) struct Line {
     pipeline: gst::Pipeline,
     entry: gst_app::AppSrc,
     out: gst_app::AppSink,
+    /// The first picture of this time or later is to be a key frame; zero for none.
+    key_due: Arc<AtomicU64>,
 }
 
 /// A pipeline whose running time is the monotonic clock.
@@ -54,8 +57,18 @@ impl Line {
         entry.set_property_from_str("leaky-type", "downstream"); // the oldest goes
         let noted = flow.clone();
         on_buffer(entry.upcast_ref(), "src", move |at, _| noted.admitted(at))?;
-        let noted = flow.clone();
-        on_buffer(&encoder.encode, "sink", move |at, now| noted.entered(at, now))?;
+        let (noted, key_due) = (flow.clone(), Arc::new(AtomicU64::default()));
+        let (due, encode) = (key_due.clone(), encoder.encode.downgrade());
+        on_buffer(&encoder.encode, "sink", move |at, now| {
+            noted.entered(at, now);
+            // Asked for here it is of this very picture, not of one that was queued.
+            if (1..=at.0).contains(&due.load(Ordering::Relaxed))
+                && let Some(encode) = encode.upgrade()
+            {
+                due.store(0, Ordering::Relaxed);
+                encode.send_event(key_event());
+            }
+        })?;
         let parse = element("h264parse")?;
         parse.set_property("config-interval", -1i32); // parameter sets with every key frame
         let coded = filter(CODED)?;
@@ -65,7 +78,7 @@ impl Line {
         chain.extend([parse, coded, out.clone().upcast()]);
         pipeline.add_many(&chain).context("assemble the encoder's pipeline")?;
         gst::Element::link_many(&chain).context("link the encoder's pipeline: caps do not fit")?;
-        Ok(Self { pipeline, entry, out })
+        Ok(Self { pipeline, entry, out, key_due })
     }
 
     /// Starts it; may block for as long as the driver takes.
@@ -92,11 +105,22 @@ impl Line {
         let _ = self.entry.push_sample(&gst::Sample::builder().buffer(buffer).caps(caps).build());
     }
 
-    /// Asks the encoder for a key frame with its parameter sets; false if nobody took it.
-    pub fn force_key(&self) -> bool {
-        let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
-        self.out.send_event(event)
+    /// The same; it, or the next that is not shed, is to be a key frame.
+    pub fn key_picture(&self, buffer: &gst::Buffer, caps: &gst::Caps) {
+        let at = buffer.pts().map_or(0, |pts| pts.nseconds());
+        self.key_due.store(at, Ordering::Relaxed);
+        self.picture(buffer, caps);
     }
+
+    /// Asks the encoder for a key frame with its parameter sets, as soon as it
+    /// can; false if nobody took it.
+    pub fn force_key(&self) -> bool {
+        self.out.send_event(key_event())
+    }
+}
+
+fn key_event() -> gst::Event {
+    gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build()
 }
 
 impl Drop for Line {
@@ -168,11 +192,54 @@ mod tests {
     use std::time::{Duration, Instant};
 
     /// Waits for `done`, at most 20 s.
-    fn until(what: &str, done: impl Fn() -> bool) {
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
         let began = Instant::now();
         while !done() {
             assert!(began.elapsed() < Duration::from_secs(20), "waited 20 s for {what}");
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The picture asked for is the key frame, and no other, however many wait before it.
+    #[test]
+    fn the_very_picture_is_the_key_frame() {
+        gst::init().unwrap();
+        let wanted = Wanted { width: 64, height: 64, fps: 30, bitrate_kbps: 100, gop_frames: 1000 };
+        for name in ["x264enc", "openh264enc"] {
+            let candidate = &candidates(LADDER, Some(name))[0];
+            let encoder = make(candidate, &wanted, None).unwrap();
+            let ring = Ring::new("t".into());
+            let flow = Flow::new(ring.clone(), 30);
+            let taker = flow.clone();
+            let taker: Taker = Box::new(move |at, data, now| taker.coded(at, data, now));
+            let line = Line::new(encoder, &flow, taker).unwrap();
+            line.play().unwrap();
+            let caps = "video/x-raw,format=I420,width=64,height=64,framerate=30/1".parse().unwrap();
+            let mut reader = ring.reader();
+            for round in 0..20u8 {
+                let mut asked = Mono(0);
+                for n in 0..2u8 {
+                    let now = clock::now();
+                    let at = flow.seen(Some(now), Edge::Exact, now).at;
+                    let mut buffer = gst::Buffer::from_slice(vec![round + n; 64 * 64 * 3 / 2]);
+                    buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(at.0));
+                    match n {
+                        0 => line.picture(&buffer, &caps),
+                        _ => line.key_picture(&buffer, &caps),
+                    }
+                    asked = at;
+                }
+                let mut got = Vec::new();
+                until("both", || {
+                    got.extend(std::iter::from_fn(|| reader.try_next()).map(|read| read.frame));
+                    got.last().is_some_and(|f| f.captured.at >= asked)
+                });
+                let keys: Vec<_> = got.iter().map(|f| f.key).collect();
+                // A reader begins at a key frame, and may find the second of the first two.
+                let expected: &[bool] = if round == 0 { &[true] } else { &[false, true] };
+                assert!(keys.ends_with(expected), "{name}, round {round}: {keys:?}");
+            }
+            line.stop();
         }
     }
 

@@ -32,6 +32,7 @@ pub mod push;
 pub mod quirks;
 mod rehearsal;
 mod report;
+mod rest;
 mod session;
 pub mod slate;
 mod slates;
@@ -44,11 +45,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use crate::config::camera::Camera;
+use crate::config::camera::{Camera, Settings};
 use crate::feed::ring::Ring;
 use crate::status::Status;
 
@@ -60,7 +62,7 @@ pub use push::{Pictures, Pixels, PushSource, RawPicture};
 use report::Reporter;
 use session::Sessions;
 pub use slates::Look;
-use switch::Switch;
+use switch::{Closer, Switch};
 
 /// A viewer's wish for a key frame is granted once per this.
 const KEYS: Duration = Duration::from_secs(1);
@@ -75,12 +77,14 @@ pub enum Source {
 }
 
 /// Captures until `stop`. Cameras and encoders that fail are tried again for
-/// ever; the status says what is the matter, and the slate shows it.
+/// ever; the status says what is the matter, and the slate shows it. The
+/// `settings` hold instead of the camera's own, and may change at any time.
 ///
 /// # Errors
 /// GStreamer does not start.
 pub async fn run(
     camera: Camera,
+    settings: watch::Receiver<Settings>,
     source: Source,
     look: Look,
     ring: Arc<Ring>,
@@ -96,12 +100,13 @@ pub async fn run(
         }
         () = stop.cancelled() => return Ok(()),
     }
-    film(&camera, &source, &look, &ring, &status, &stop).instrument(span).await;
+    film(&camera, &settings, &source, &look, &ring, &status, &stop).instrument(span).await;
     Ok(())
 }
 
 async fn film(
     camera: &Camera,
+    settings: &watch::Receiver<Settings>,
     source: &Source,
     look: &Look,
     ring: &Arc<Ring>,
@@ -110,9 +115,11 @@ async fn film(
 ) {
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), &camera.id.0);
+    // Before the first picture.
+    switch.close(Closer::House, settings.borrow().privacy);
     let watch = &Arc::new(Watch::new(camera.fps, camera.frozen_after));
     let trouble = &Trouble::default();
-    let sessions = Sessions { camera, flow, switch, watch, stop };
+    let sessions = Sessions { camera, settings, flow, switch, watch, stop };
     let pictures = async {
         match source {
             Source::V4l2 => sessions.of_camera().await,
@@ -125,14 +132,32 @@ async fn film(
             () = stop.cancelled() => {}
             () = reporter.report() => {}
             () = keys(camera, ring, switch) => {}
+            () = rest::run(settings, ring, switch) => {}
+            () = privacy(settings, switch) => {}
         }
     };
     tokio::join!(
         pictures,
-        Keeper { camera, ladder: LADDER, flow, switch, trouble, stop }.keep(),
+        Keeper { camera, settings, ladder: LADDER, flow, switch, trouble, stop }.keep(),
         slates::run(camera, look, flow, switch, stop),
         beside,
     );
+}
+
+/// Closes the camera and opens it as the settings say; never resolves.
+async fn privacy(settings: &watch::Receiver<Settings>, switch: &Switch) {
+    let mut settings = settings.clone();
+    loop {
+        switch.close(Closer::House, settings.borrow_and_update().privacy);
+        changed(&mut settings).await;
+    }
+}
+
+/// Resolves when the settings changed; never if nobody can change them any more.
+async fn changed(settings: &mut watch::Receiver<Settings>) {
+    if settings.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Key frames on demand; a wish that comes too soon waits.

@@ -35,42 +35,43 @@ pub(super) struct Reporter<'a> {
     pub status: &'a Status,
 }
 
-/// What was counted in the last second, and whether that was told.
-#[derive(Default)]
-struct Counts {
-    shed: u64,
-    strange: u64,
-    shedding: bool,
-    doubting: bool,
+/// Something counted that is told when it begins and when it ends.
+struct Count {
+    of: fn(&Flow) -> u64,
+    begins: &'static str,
+    ends: &'static str,
+    last: u64,
+    told: bool,
 }
 
 impl Reporter<'_> {
     /// For ever.
     pub async fn report(self) {
         let part = format!("feed/{}", self.camera.id);
-        let mut on = self.switch.on();
+        let (mut on, mut resting) = (self.switch.on(), self.switch.resting());
+        let rests = metrics::gauge!("floorcast_capture_resting",
+            "feed" => self.camera.id.to_string());
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut counts = Counts {
-            shed: self.flow.shed(),
-            strange: self.flow.implausible(),
-            ..Counts::default()
-        };
+        let mut counts = counts(self.flow);
         for n in 0u64.. {
             let who = on.borrow_and_update().clone();
-            let (state, code, reason) = self.judge(&who);
+            let rest = *resting.borrow_and_update();
+            rests.set(if rest { 1.0 } else { 0.0 });
+            let (state, code, reason) = self.judge(&who, rest);
             self.status.set_coded(&part, state, code, &reason);
             if n.is_multiple_of(COUNT) {
-                counts.tell(self.flow);
+                counts.iter_mut().for_each(|count| count.tell(self.flow));
             }
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = on.changed() => {}
+                _ = resting.changed() => {}
             }
         }
     }
 
-    fn judge(&self, on: &On) -> super::verdict::Verdict {
+    fn judge(&self, on: &On, resting: bool) -> super::verdict::Verdict {
         let trouble = self.trouble.lock().expect("trouble lock").clone();
         let needed = !(self.switch.is_coded() && *on == On::Camera);
         let now = clock::now();
@@ -78,6 +79,7 @@ impl Reporter<'_> {
             now,
             on,
             encoder: trouble.as_deref().filter(|_| needed),
+            resting,
             out: self.flow.last_out(),
             limit: self.camera.frame_deadline,
             doubt: self.watch.doubt(now),
@@ -85,19 +87,42 @@ impl Reporter<'_> {
     }
 }
 
-impl Counts {
-    /// Shed pictures and strange stamps: a line when they begin, one when they end.
+fn counts(flow: &Flow) -> [Count; 4] {
+    let count = |of: fn(&Flow) -> u64, begins, ends| Count {
+        of,
+        begins,
+        ends,
+        last: of(flow),
+        told: false,
+    };
+    [
+        count(
+            Flow::shed,
+            "the encoder falls behind: pictures are shed",
+            "the encoder keeps up again",
+        ),
+        count(
+            Flow::implausible,
+            "implausible capture times: they are estimated",
+            "capture times are plausible again",
+        ),
+        count(
+            Flow::damaged_so_far,
+            "the driver marks pictures as damaged: they are left out",
+            "pictures are whole again",
+        ),
+        count(Flow::driver_lost, "the driver loses pictures", "the driver loses no more pictures"),
+    ]
+}
+
+impl Count {
+    /// A line when it begins, one when it ends.
     fn tell(&mut self, flow: &Flow) {
-        let pictures = flow.shed() - std::mem::replace(&mut self.shed, flow.shed());
-        match (pictures > 0, std::mem::replace(&mut self.shedding, pictures > 0)) {
-            (true, false) => warn!(pictures, "the encoder falls behind: pictures are shed"),
-            (false, true) => info!("the encoder keeps up again"),
-            _ => {}
-        }
-        let stamps = flow.implausible() - std::mem::replace(&mut self.strange, flow.implausible());
-        match (stamps > 0, std::mem::replace(&mut self.doubting, stamps > 0)) {
-            (true, false) => warn!(stamps, "implausible capture times: they are estimated"),
-            (false, true) => info!("capture times are plausible again"),
+        let now = (self.of)(flow);
+        let pictures = now - std::mem::replace(&mut self.last, now);
+        match (pictures > 0, std::mem::replace(&mut self.told, pictures > 0)) {
+            (true, false) => warn!(pictures, "{}", self.begins),
+            (false, true) => info!("{}", self.ends),
             _ => {}
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Error, Result, anyhow};
 use gstreamer as gst;
 use metrics::counter;
+use tokio::sync::watch;
 use tokio::time::{interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -27,10 +28,11 @@ use super::intake::Intake;
 use super::ioctl::Node;
 use super::messages::{Complaint, first_error};
 use super::push::{PushSource, RawPicture};
-use super::switch::Switch;
+use super::switch::{Closer, Switch, Wants};
 use super::timing::Edge;
+use super::{changed, controls};
 use crate::clock;
-use crate::config::camera::Camera;
+use crate::config::camera::{Camera, Settings};
 use crate::model::Reason;
 use crate::task::Backoff;
 
@@ -38,6 +40,8 @@ use crate::task::Backoff;
 const START: Duration = Duration::from_secs(4);
 /// How often an absent port is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often the camera is asked whether its shutter is closed.
+const SHUTTER: Duration = Duration::from_millis(500);
 /// How often the shutter time is asked for.
 const EXPOSURE: Duration = Duration::from_secs(5);
 /// Between two attempts: trying a camera costs little, and somebody waits for it.
@@ -51,6 +55,8 @@ const PACE: Backoff = Backoff {
 pub(super) struct Sessions<'a> {
     /// What is wanted.
     pub camera: &'a Camera,
+    /// What of that may change.
+    pub settings: &'a watch::Receiver<Settings>,
     /// Times and counts.
     pub flow: &'a Arc<Flow>,
     /// Takes pictures.
@@ -111,7 +117,10 @@ impl Sessions<'_> {
             if let Some(buffer) = buffer.get_mut() {
                 buffer.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
             }
-            self.watch.picture(now, || Print::of(&buffer, &caps));
+            self.watch.came(now);
+            if self.switch.wants() != Wants::Nothing {
+                self.watch.picture(now, || Print::of(&buffer, &caps));
+            }
             self.switch.picture(&buffer, &caps);
         }
     }
@@ -150,6 +159,7 @@ impl Sessions<'_> {
                     info!(?others, "no camera at this port");
                     told = Some(others);
                 }
+                self.switch.close(Closer::Shutter, false);
                 self.switch.slate(Reason::Unplugged, &format!("port {port} absent"));
                 *pause = PACE.first;
             }
@@ -162,7 +172,8 @@ impl Sessions<'_> {
 
     /// From opening the camera to its first failure; `Ok` at the stop token.
     async fn session(&self, found: &Found, again: bool) -> Result<(), Complaint> {
-        let (camera, at) = (self.camera.clone(), found.clone());
+        let mut settings = self.settings.clone();
+        let (camera, at) = (self.camera.with(settings.borrow_and_update().clone()), found.clone());
         let opened = blocking("open the camera", move || front::v4l2(&camera, &at, again));
         let (v4l2, refused) = opened.await.map_err(failed)??;
         let (node, asked) = (found.node.display(), &v4l2.asked);
@@ -171,6 +182,9 @@ impl Sessions<'_> {
         self.report(&refused);
         let h264 = asked.coding == Coding::H264;
 
+        // Before the first picture.
+        let shutter = self.shutter_closed(found).await;
+        self.switch.close(Closer::Shutter, shutter == Some(true));
         self.flow.begin();
         self.watch.begin();
         let (flow, switch, watch) = (self.flow, self.switch, self.watch);
@@ -190,6 +204,8 @@ impl Sessions<'_> {
                 complaint = self.deadline() => Some(complaint),
                 () = exposure(found, &v4l2.exposure) => None,
                 () = self.keys(h264.then_some(found)) => None,
+                () = self.controls(found, settings) => None,
+                () = self.shutter(found), if shutter.is_some() => None,
             },
         };
         if let Some(complaint) = &ended {
@@ -203,6 +219,26 @@ impl Sessions<'_> {
         }
     }
 
+    /// Whether the camera's shutter is closed; `None` if it does not tell.
+    async fn shutter_closed(&self, found: &Found) -> Option<bool> {
+        let found = found.clone();
+        let look = blocking("look at the shutter", move || front::shutter_closed(&found));
+        look.await.ok().flatten()
+    }
+
+    /// Follows the camera's shutter; never resolves.
+    async fn shutter(&self, found: &Found) {
+        let mut tick = interval(SHUTTER);
+        loop {
+            tick.tick().await;
+            let Some(closed) = self.shutter_closed(found).await else {
+                // It stays as it was; the frame deadline judges the camera.
+                return pending().await;
+            };
+            self.switch.close(Closer::Shutter, closed);
+        }
+    }
+
     fn report(&self, refused: &[String]) {
         for reason in refused {
             error!(reason, "control not set");
@@ -212,17 +248,48 @@ impl Sessions<'_> {
         .set(refused.len() as f64);
     }
 
+    /// Sets the controls that change while the camera streams; never resolves.
+    async fn controls(&self, found: &Found, mut settings: watch::Receiver<Settings>) {
+        let mut set = settings.borrow().controls.clone();
+        loop {
+            changed(&mut settings).await;
+            let wanted = settings.borrow_and_update().controls.clone();
+            let mut other = wanted.clone();
+            other.retain(|name, value| set.get(name) != Some(value));
+            set = wanted;
+            if other.is_empty() {
+                continue;
+            }
+            info!(controls = ?other, "controls change");
+            let node = found.node.clone();
+            let apply = move || controls::apply(&node, &other);
+            match blocking("set controls", apply).await {
+                Ok(refused) => self.report(&refused),
+                Err(error) => error!("{error:#}"),
+            }
+        }
+    }
+
     /// Resolves when no picture came for too long.
     async fn deadline(&self) -> Complaint {
         let limit = self.camera.frame_deadline;
         let began = clock::now();
+        let (mut last, mut damaged) = (None, self.flow.damaged_so_far());
         loop {
             let seen = self.flow.last_seen().filter(|seen| *seen >= began);
             let until = seen.map_or(began + limit + START, |seen| seen + limit);
             let now = clock::now();
+            if std::mem::replace(&mut last, seen) != seen {
+                damaged = self.flow.damaged_so_far();
+            }
             if now >= until {
-                let silent = now.since(seen.unwrap_or(began));
-                return Complaint { kind: Reason::NoSignal, reason: anyhow!(silence(silent)) };
+                let silent = silence(now.since(seen.unwrap_or(began)));
+                // Damaged pictures are pictures to the driver only.
+                let why = match self.flow.damaged_so_far() - damaged {
+                    0 => silent,
+                    n => format!("{silent}, but {n} damaged ones"),
+                };
+                return Complaint { kind: Reason::NoSignal, reason: anyhow!(why) };
             }
             sleep(until.since(now)).await;
         }

@@ -1,8 +1,9 @@
 //! The slate's pictures, while the camera has none.
 //!
 //! Comes in: who is on. Goes out: drawn pictures to the switch, [`FPS`] a
-//! second, which keeps the encoder and its viewers going. A camera that starts
-//! quickly is waited for: the slate begins after [`GRACE`].
+//! second, which keeps the encoder and its viewers going; none while the feed
+//! rests. A camera that starts quickly is waited for: the slate begins after
+//! [`GRACE`].
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,7 +49,12 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) {
     let show = async {
-        sleep(GRACE).await;
+        let mut on = switch.on();
+        tokio::select! {
+            () = sleep(GRACE) => {}
+            // Nothing will come of a camera that is closed.
+            _ = on.wait_for(|on| matches!(on, On::Slate(Reason::Privacy, _))) => {}
+        }
         if let Err(error) = show(camera, look, flow, switch).await {
             warn!("no slate: {error:#}");
             std::future::pending::<()>().await;
@@ -62,11 +68,12 @@ pub(super) async fn run(
 
 async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Result<()> {
     let caps = Pixels::I420.caps(camera.width, camera.height, camera.fps)?;
-    let mut on = switch.on();
+    let (mut on, mut resting) = (switch.on(), switch.resting());
     let mut painter: Option<Arc<Mutex<Painter>>> = None;
     let mut tick = interval(Duration::from_secs(1) / FPS);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        resting.wait_for(|resting| !resting).await?;
         let reason = match &*on.wait_for(|on| *on != On::Camera).await? {
             On::Slate(reason, _) => *reason,
             On::Camera => Reason::Starting,

@@ -5,8 +5,14 @@
 //! soon as it pictures; each turn forces one key frame. While there is no line
 //! the newest picture waits for it; the others, and those of who is not on, go
 //! no further and are counted.
+//!
+//! While the camera is closed (privacy), none of its pictures leaves, not even
+//! one that was in the encoder by then; while the feed rests, nothing leaves.
+//! Either breaks with what was: what leaves next is a key frame of a picture
+//! that was handed over since.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gstreamer as gst;
 use metrics::{Counter, counter};
@@ -26,6 +32,41 @@ pub(super) enum On {
     Slate(Reason, Arc<str>),
 }
 
+/// Who closes a camera.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closer {
+    /// The configuration.
+    House,
+    /// The shutter of the camera itself.
+    Shutter,
+}
+
+/// Which of the camera's pictures are of use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wants {
+    /// Every one.
+    All,
+    /// Some, to know how the camera is.
+    Looks,
+    /// None; they are not even to be looked at.
+    Nothing,
+}
+
+/// From where on access units leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Gate {
+    /// As they come.
+    #[default]
+    Open,
+    /// From the key frame of the next picture that is handed over.
+    Next,
+    /// From a key frame of this picture or a later one.
+    From(Mono),
+}
+
+/// An encoder's clock may count microseconds.
+const ROUNDED: Duration = Duration::from_micros(1);
+
 /// What raw pictures are made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shape {
@@ -39,6 +80,7 @@ pub(super) struct Shape {
 pub(super) struct Switch {
     flow: Arc<Flow>,
     on: watch::Sender<On>,
+    resting: watch::Sender<bool>,
     /// Of the first raw pictures; the line keeps to it.
     shape: watch::Sender<Option<Shape>>,
     key_wanted: Notify,
@@ -47,7 +89,6 @@ pub(super) struct Switch {
     slates: Counter,
 }
 
-#[derive(Default)]
 struct State {
     line: Option<Arc<Line>>,
     /// The picture that waits for a line.
@@ -56,18 +97,54 @@ struct State {
     caps: Option<(gst::Caps, gst::Caps)>,
     /// The camera encodes by itself: the line serves slates only.
     coded: bool,
+    /// Who is on where nobody closed the camera.
+    beneath: On,
+    /// By the house, by its shutter.
+    closed: [bool; 2],
+    /// The next picture is to be a key frame.
+    turned: bool,
+    gate: Gate,
+    /// Time of the newest picture handed over.
+    handed: Mono,
+}
+
+impl State {
+    fn closed(&self) -> bool {
+        self.closed.contains(&true)
+    }
+
+    /// The picture of this time goes into a line: whether it is to be a key frame.
+    fn begins(&mut self, at: Mono) -> bool {
+        let breaks = self.gate == Gate::Next;
+        if breaks {
+            self.gate = Gate::From(at);
+        }
+        std::mem::take(&mut self.turned) || breaks
+    }
 }
 
 impl Switch {
     /// The slate is on, saying that the camera starts.
     pub fn new(flow: Arc<Flow>, feed: &str) -> Arc<Self> {
         let count = |name: &'static str| counter!(name, "feed" => feed.to_owned());
+        let starting = On::Slate(Reason::Starting, "starting".into());
         Arc::new(Self {
             flow,
-            on: watch::Sender::new(On::Slate(Reason::Starting, "starting".into())),
+            on: watch::Sender::new(starting.clone()),
+            resting: watch::Sender::new(false),
             shape: watch::Sender::new(None),
             key_wanted: Notify::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                line: None,
+                waits: None,
+                caps: None,
+                coded: false,
+                beneath: starting,
+                closed: [false; 2],
+                turned: false,
+                gate: Gate::Open,
+                handed: Mono(0),
+            }),
             unused: count("floorcast_capture_unused_total"),
             slates: count("floorcast_capture_slate_frames_total"),
         })
@@ -76,6 +153,11 @@ impl Switch {
     /// Who is on, and changes of it.
     pub fn on(&self) -> watch::Receiver<On> {
         self.on.subscribe()
+    }
+
+    /// Whether the feed rests, and changes of it.
+    pub fn resting(&self) -> watch::Receiver<bool> {
+        self.resting.subscribe()
     }
 
     /// What the line is to be made for, once raw pictures have come.
@@ -88,23 +170,74 @@ impl Switch {
         self.state.lock().expect("switch lock").coded
     }
 
+    /// Which pictures of the camera are of use now.
+    pub fn wants(&self) -> Wants {
+        let state = self.state.lock().expect("switch lock");
+        match (state.closed(), *self.resting.borrow()) {
+            (true, _) => Wants::Nothing,
+            (false, true) => Wants::Looks,
+            (false, false) => Wants::All,
+        }
+    }
+
     /// Pictures go into this line from now on, or nowhere.
     pub fn set_line(&self, line: Option<Arc<Line>>) {
         let mut state = self.state.lock().expect("switch lock");
-        if let (Some(line), Some((buffer, caps))) = (&line, state.waits.take()) {
-            line.picture(&buffer, &caps);
-        }
         state.line = line;
+        if state.line.is_some()
+            && let Some((buffer, caps)) = state.waits.take()
+        {
+            self.to_line(&mut state, &buffer, &caps);
+        }
     }
 
     /// Takes the camera off: the slate says why.
     pub fn slate(&self, reason: Reason, why: &str) {
         let mut state = self.state.lock().expect("switch lock");
-        if *self.on.borrow() == On::Camera && state.waits.take().is_some() {
+        if state.beneath == On::Camera
+            && let Some((buffer, _)) = state.waits.take()
+        {
             // It would come on late, and keeps the camera's driver open till then.
-            self.unused.increment(1);
+            self.refuse(&buffer);
         }
-        self.turn(&state, On::Slate(reason, why.into()));
+        state.beneath = On::Slate(reason, why.into());
+        self.turn(&mut state);
+    }
+
+    /// Closes or opens the camera. When this returns from closing, no picture
+    /// of it leaves until it is opened.
+    pub fn close(&self, who: Closer, closed: bool) {
+        let mut state = self.state.lock().expect("switch lock");
+        let before = state.closed();
+        state.closed[who as usize] = closed;
+        match (before, state.closed()) {
+            (false, true) => {
+                if state.coded && state.beneath == On::Camera {
+                    // It comes back with a key frame, like any camera that encodes.
+                    state.beneath = On::Slate(Reason::Starting, "the camera was opened".into());
+                }
+                self.break_off(&mut state);
+            }
+            (true, false) if state.coded => self.key_wanted.notify_one(),
+            _ => {}
+        }
+        self.turn(&mut state);
+    }
+
+    /// Nobody watches: nothing leaves until [`Self::wake`].
+    pub fn rest(&self) {
+        let mut state = self.state.lock().expect("switch lock");
+        if state.coded || self.resting.send_replace(true) {
+            // Its camera encodes whether we rest or not.
+            return;
+        }
+        self.break_off(&mut state);
+    }
+
+    /// Somebody watches: the next picture leaves, as a key frame.
+    pub fn wake(&self) {
+        let _state = self.state.lock().expect("switch lock");
+        self.resting.send_if_modified(std::mem::take);
     }
 
     /// Asks whoever encodes for a key frame; false if nobody took it.
@@ -112,6 +245,10 @@ impl Switch {
         let state = self.state.lock().expect("switch lock");
         if state.coded && *self.on.borrow() == On::Camera {
             self.key_wanted.notify_one();
+            return true;
+        }
+        if state.turned || state.gate != Gate::Open {
+            // One is on its way.
             return true;
         }
         let line = state.line.clone();
@@ -124,16 +261,27 @@ impl Switch {
         self.key_wanted.notified().await;
     }
 
+    /// Whether a key frame was asked of the line for a picture of before `at`,
+    /// and has not come.
+    pub fn waits_for_key(&self, at: Mono) -> bool {
+        let gate = self.state.lock().expect("switch lock").gate;
+        matches!(gate, Gate::From(from) if from < at)
+    }
+
     /// A raw picture of the camera, its PTS the capture time; never waits.
     pub fn picture(&self, buffer: &gst::Buffer, caps: &gst::Caps) {
         let mut state = self.state.lock().expect("switch lock");
+        state.beneath = On::Camera;
+        if state.closed() {
+            return self.refuse(buffer);
+        }
         let known = state.caps.as_ref().filter(|(came, _)| came == caps).map(|(_, go)| go.clone());
         let caps = known.unwrap_or_else(|| {
             let go = self.steady(caps);
             state.caps = Some((caps.clone(), go.clone()));
             go
         });
-        self.turn(&state, On::Camera);
+        self.turn(&mut state);
         self.hand(&mut state, buffer, &caps);
     }
 
@@ -141,7 +289,7 @@ impl Switch {
     pub fn slate_picture(&self, buffer: &gst::Buffer, caps: &gst::Caps) {
         let mut state = self.state.lock().expect("switch lock");
         if *self.on.borrow() == On::Camera {
-            return;
+            return self.flow.unused(time(buffer));
         }
         self.slates.increment(1);
         self.hand(&mut state, buffer, &self.steady(caps));
@@ -152,48 +300,100 @@ impl Switch {
         // Held while the unit goes into the ring: units of two encoders never mix.
         let mut state = self.state.lock().expect("switch lock");
         state.coded = true;
-        if Head::of(data).idr {
-            self.turn(&state, On::Camera);
+        self.resting.send_if_modified(std::mem::take);
+        let key = Head::of(data).idr;
+        if state.closed() {
+            return self.unused(at);
         }
-        self.access_unit(On::Camera == *self.on.borrow(), at, data, now);
+        if key {
+            state.beneath = On::Camera;
+            self.turn(&mut state);
+            // Begins at the camera's own key frame, whatever was asked of the line.
+            (state.turned, state.gate) = (false, Gate::Open);
+        }
+        match state.beneath == On::Camera {
+            true => self.flow.coded(at, data, now),
+            false => self.unused(at),
+        }
     }
 
     /// An access unit of the line.
     pub fn line_coded(&self, at: Mono, data: &[u8], now: Mono) {
-        let state = self.state.lock().expect("switch lock");
+        let mut state = self.state.lock().expect("switch lock");
+        if let Gate::From(from) = state.gate
+            && at + ROUNDED > from
+            && Head::of(data).idr
+        {
+            state.gate = Gate::Open;
+        }
         let on = !state.coded || *self.on.borrow() != On::Camera;
-        self.access_unit(on, at, data, now);
+        match on && state.gate == Gate::Open && !*self.resting.borrow() {
+            true => self.flow.coded(at, data, now),
+            false => self.unused(at),
+        }
     }
 
-    fn access_unit(&self, on: bool, at: Mono, data: &[u8], now: Mono) {
-        match on {
-            true => self.flow.coded(at, data, now),
-            false => self.unused.increment(1),
-        }
+    fn unused(&self, at: Mono) {
+        self.unused.increment(1);
+        self.flow.unused(at);
+    }
+
+    fn refuse(&self, buffer: &gst::Buffer) {
+        self.unused(time(buffer));
+    }
+
+    /// Lets go of what is of before.
+    fn break_off(&self, state: &mut State) {
+        state.gate = Gate::Next;
+        state.waits = None;
+        self.flow.break_off();
     }
 
     fn hand(&self, state: &mut State, buffer: &gst::Buffer, caps: &gst::Caps) {
-        if let Some(line) = &state.line {
-            line.picture(buffer, caps);
-        } else if state.waits.replace((buffer.clone(), caps.clone())).is_some() {
-            self.unused.increment(1);
+        // Older than one before: it was overtaken, and would come out out of order.
+        if *self.resting.borrow() || time(buffer) <= state.handed {
+            return self.refuse(buffer);
+        }
+        state.handed = time(buffer);
+        if state.line.is_some() {
+            self.to_line(state, buffer, caps);
+        } else if let Some((before, _)) = state.waits.replace((buffer.clone(), caps.clone())) {
+            self.refuse(&before);
         }
     }
 
-    /// Turns, if that is a change; a key frame marks it.
-    fn turn(&self, state: &State, to: On) {
-        let mut turned = false;
+    /// As if a line had taken the picture that waits.
+    #[cfg(test)]
+    fn taken(&self) {
+        let mut state = self.state.lock().expect("switch lock");
+        if let Some((buffer, _)) = state.waits.take() {
+            state.begins(time(&buffer));
+        }
+    }
+
+    fn to_line(&self, state: &mut State, buffer: &gst::Buffer, caps: &gst::Caps) {
+        let begins = state.begins(time(buffer));
+        let Some(line) = &state.line else { return };
+        match begins {
+            true => line.key_picture(buffer, caps),
+            false => line.picture(buffer, caps),
+        }
+    }
+
+    /// Turns to who is to be on, if that is a change; a key frame marks it.
+    fn turn(&self, state: &mut State) {
+        let to = match state.closed() {
+            true => On::Slate(Reason::Privacy, "privacy".into()),
+            false => state.beneath.clone(),
+        };
         self.on.send_if_modified(|on| {
             let changes = *on != to;
             if changes {
-                turned = (*on == On::Camera) != (to == On::Camera);
+                state.turned |= (*on == On::Camera) != (to == On::Camera);
                 *on = to;
             }
             changes
         });
-        if turned && let Some(line) = &state.line {
-            line.force_key();
-        }
     }
 
     /// The same caps without what may differ from picture to picture and means
@@ -219,30 +419,11 @@ impl Switch {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::feed::ring::Ring;
-
-    /// A camera that is off gets its last picture back, though no encoder ever took it.
-    #[test]
-    fn a_picture_that_waits_goes_with_its_camera() {
-        gst::init().unwrap();
-        let switch = Switch::new(Flow::new(Ring::new("t".into()), 25), "t");
-        let caps = "video/x-raw,format=I420,width=4,height=4".parse().unwrap();
-        let lent = Arc::new(());
-        let driver = Arc::downgrade(&lent);
-        switch.picture(&gst::Buffer::from_slice(Lent([0; 24], lent)), &caps);
-        assert!(driver.upgrade().is_some());
-        switch.slate(Reason::NoSignal, "no frame");
-        assert!(driver.upgrade().is_none());
-    }
-
-    struct Lent([u8; 24], #[expect(dead_code, reason = "held")] Arc<()>);
-
-    impl AsRef<[u8]> for Lent {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
+/// A picture's capture time.
+fn time(buffer: &gst::BufferRef) -> Mono {
+    Mono(buffer.pts().map_or(0, |pts| pts.nseconds()))
 }
+
+#[cfg(test)]
+#[path = "switch_tests.rs"]
+mod tests;

@@ -80,6 +80,16 @@ impl Transit {
         (if found { self.0.pop_front() } else { None }, lost)
     }
 
+    /// The picture of this time goes no further, and that is no loss.
+    pub fn unused(&mut self, at: Mono) {
+        self.0.retain(|p| !p.is(at));
+    }
+
+    /// Nobody waits for any of them: that is no loss.
+    pub fn rest(&mut self) {
+        self.0.clear();
+    }
+
     /// When the oldest picture went in that has not come out.
     pub fn encoding_since(&self) -> Option<Mono> {
         self.0.iter().find_map(|p| p.entered)
@@ -143,6 +153,20 @@ mod tests {
         transit.seen(captured(10), false);
         assert_eq!(transit.coded(at(5)), (None, 0));
         assert!(transit.coded(at(10)).0.is_some());
+    }
+
+    /// What nobody wants is neither lost nor waited for.
+    #[test]
+    fn unused_pictures_are_no_loss() {
+        let mut transit = Transit::default();
+        for ms in [10, 20, 30] {
+            transit.seen(captured(ms), false);
+            transit.entered(at(ms), at(ms));
+        }
+        transit.unused(at(10));
+        assert_eq!(transit.encoding_since(), Some(at(20)));
+        transit.rest();
+        assert_eq!((transit.encoding_since(), transit.coded(at(40))), (None, (None, 0)));
     }
 
     proptest! {

@@ -15,6 +15,8 @@ pub(super) struct Facts<'a> {
     pub on: &'a On,
     /// Why there is no encoder.
     pub encoder: Option<&'a str>,
+    /// Nobody watches, so nothing is encoded.
+    pub resting: bool,
     /// When a frame of the camera last went into the ring.
     pub out: Option<Mono>,
     /// A frame older than this is not live.
@@ -39,6 +41,10 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
         };
         return (state, reason.code(), why.to_string());
     }
+    if facts.resting {
+        let rest = (State::Resting, "resting", "nobody watches".into());
+        return doubted(facts).unwrap_or(rest);
+    }
     if facts.out.is_none_or(|out| facts.now.since(out) > facts.limit) {
         return (
             State::Connecting,
@@ -46,10 +52,11 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
             "the first picture is on its way".into(),
         );
     }
-    match facts.doubt {
-        Some(doubt) => (State::Suspect, doubt.code(), doubt.words()),
-        None => (State::Live, "", String::new()),
-    }
+    doubted(facts).unwrap_or((State::Live, "", String::new()))
+}
+
+fn doubted(facts: &Facts) -> Option<Verdict> {
+    facts.doubt.map(|doubt| (State::Suspect, doubt.code(), doubt.words()))
 }
 
 #[cfg(test)]
@@ -60,7 +67,7 @@ mod tests {
 
     fn facts(on: &On) -> Facts<'_> {
         let (now, out) = (Mono(10_000_000_000), Some(Mono(9_900_000_000)));
-        Facts { now, on, encoder: None, out, limit: LIMIT, doubt: None }
+        Facts { now, on, encoder: None, resting: false, out, limit: LIMIT, doubt: None }
     }
 
     fn state(facts: &Facts) -> (State, &'static str) {
@@ -95,6 +102,20 @@ mod tests {
             let on = On::Slate(reason, "why".into());
             assert_eq!(state(&facts(&on)), (expected, reason.code()));
         }
+    }
+
+    /// Rest is neither live nor a fault, however long ago the last frame left;
+    /// what is wrong with the camera is told all the same.
+    #[test]
+    fn rest_is_a_state_of_its_own() {
+        let camera = On::Camera;
+        let long_ago = Facts { resting: true, out: Some(Mono(1)), ..facts(&camera) };
+        assert_eq!(state(&long_ago), (State::Resting, "resting"));
+        let dark = Some(Doubt::Dark(Mono(0)));
+        assert_eq!(state(&Facts { doubt: dark, ..long_ago }), (State::Suspect, "dark"));
+        let gone = On::Slate(Reason::Unplugged, "why".into());
+        let gone = Facts { resting: true, ..facts(&gone) };
+        assert_eq!(state(&gone), (State::NoSignal, "unplugged"));
     }
 
     /// Without an encoder nothing leaves the feed, whoever is on.

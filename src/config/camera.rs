@@ -61,6 +61,15 @@ pub struct CameraFile {
     /// from `floorcast probe` takes only that one.
     #[serde(default = "auto")]
     pub encoder: String,
+    /// The feed rests while nobody watches: the camera stays open, but nothing
+    /// is encoded. The first picture is there when a viewer comes. No effect on
+    /// a camera that sends H.264.
+    #[serde(default)]
+    pub on_demand: bool,
+    /// Closes the camera: viewers see the privacy slate, and none of its
+    /// pictures leaves or is looked at.
+    #[serde(default)]
+    pub privacy: bool,
     /// Controls of the camera by the names that `floorcast probe` prints:
     /// `exposure_time_absolute = 200`, `auto_exposure = "Manual Mode"`.
     #[serde(default)]
@@ -155,11 +164,40 @@ pub struct Camera {
     pub gop_frames: u32,
     /// A ladder name; `None` is `auto`.
     pub encoder: Option<Arc<str>>,
+    /// Rests while nobody watches.
+    pub on_demand: bool,
+    /// Closed by the house.
+    pub privacy: bool,
+    /// Controls by name.
+    pub controls: BTreeMap<String, ControlValue>,
+}
+
+/// What of a camera may change while it is on air.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Bit rate of the encoder.
+    pub bitrate_kbps: u32,
+    /// Rests while nobody watches.
+    pub on_demand: bool,
+    /// Closed by the house.
+    pub privacy: bool,
     /// Controls by name.
     pub controls: BTreeMap<String, ControlValue>,
 }
 
 impl Camera {
+    /// What of it may change while it is on air.
+    pub fn settings(&self) -> Settings {
+        let Self { bitrate_kbps, on_demand, privacy, .. } = *self;
+        Settings { bitrate_kbps, on_demand, privacy, controls: self.controls.clone() }
+    }
+
+    /// The same camera with other settings.
+    pub fn with(&self, settings: Settings) -> Self {
+        let Settings { bitrate_kbps, on_demand, privacy, controls } = settings;
+        Self { bitrate_kbps, on_demand, privacy, controls, ..self.clone() }
+    }
+
     /// Time from picture to picture.
     pub fn period(&self) -> Duration {
         Duration::from_secs(1) / self.fps.max(1)
@@ -229,6 +267,8 @@ impl CameraFile {
             bitrate_kbps: self.bitrate_kbps,
             gop_frames,
             encoder: (self.encoder != "auto").then(|| self.encoder.into()),
+            on_demand: self.on_demand,
+            privacy: self.privacy,
             controls: self.controls,
         }
     }

@@ -49,7 +49,7 @@ pub struct ConfigFile {
 }
 
 /// A checked configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The box and its site.
     pub site: studio::Site,

@@ -26,7 +26,7 @@ impl Default for SiteFile {
 }
 
 /// The box and its site.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Site {
     /// The factory.
     pub site: String,
@@ -60,7 +60,7 @@ pub struct StudioFile {
 }
 
 /// The page.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Studio {
     /// The line's name.
     pub name: Label,
@@ -131,7 +131,7 @@ impl Default for WebFile {
 }
 
 /// The public listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Web {
     /// Page and WHEP, TCP.
     pub listen: SocketAddr,
@@ -196,7 +196,7 @@ impl Default for MetricsFile {
 }
 
 /// The metrics listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metrics {
     /// `/metrics`, TCP.
     pub listen: SocketAddr,

@@ -4,7 +4,8 @@
 //! any number of [`Reader`]s. When full ([`Limits`]), the oldest GOP goes; a
 //! reader that fell behind skips to the newest key frame and is told how many
 //! frames it lost, so that a coded frame is never missing from the middle of
-//! what it decodes.
+//! what it decodes. Upstream go two things: that somebody watches, and that
+//! somebody wants a key frame.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -36,6 +37,16 @@ pub struct Ring {
     kept: Mutex<Kept>,
     pushed: watch::Sender<u64>,
     key_wanted: Notify,
+    watched: watch::Sender<usize>,
+}
+
+/// Somebody watches the feed, until this is dropped.
+pub struct Watching(Arc<Ring>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.watched.send_modify(|n| *n -= 1);
+    }
 }
 
 #[derive(Default)]
@@ -46,6 +57,10 @@ struct Kept {
     /// Positions of the key frames kept, oldest first.
     keys: VecDeque<u64>,
     bytes: usize,
+    /// The last one taken, kept or not.
+    newest: Option<Arc<Frame>>,
+    /// Times that the feed broke with what was kept.
+    breaks: u64,
 }
 
 impl Kept {
@@ -91,6 +106,7 @@ impl Ring {
             kept: Mutex::default(),
             pushed: watch::Sender::new(0),
             key_wanted: Notify::new(),
+            watched: watch::Sender::new(0),
         })
     }
 
@@ -108,22 +124,53 @@ impl Ring {
                 kept.keys.push_back(at);
             }
             kept.bytes += frame.data.len();
-            kept.frames.push_back(Arc::new(frame));
+            let frame = Arc::new(frame);
+            kept.newest = Some(frame.clone());
+            kept.frames.push_back(frame);
             kept.evict(self.limits);
             kept.end()
         };
         self.pushed.send_replace(end);
     }
 
-    /// The newest frame, decodable or not.
+    /// The newest frame, decodable or not, kept or not.
     pub fn newest(&self) -> Option<Arc<Frame>> {
-        self.kept.lock().expect("ring lock").frames.back().cloned()
+        self.kept.lock().expect("ring lock").newest.clone()
     }
 
     /// A reader that starts at the newest key frame, or at the next one if
     /// none is kept.
     pub fn reader(self: &Arc<Self>) -> Reader {
         Reader { ring: self.clone(), pushed: self.pushed.subscribe(), next: None }
+    }
+
+    /// What was kept is of before and goes; a key frame comes next. The readers
+    /// are woken.
+    pub fn break_off(&self) {
+        let mut kept = self.kept.lock().expect("ring lock");
+        kept.first = kept.end();
+        kept.frames.clear();
+        kept.keys.clear();
+        kept.bytes = 0;
+        kept.breaks += 1;
+        drop(kept);
+        self.pushed.send_modify(|_| {});
+    }
+
+    /// How often the feed broke with what it kept.
+    pub fn breaks(&self) -> u64 {
+        self.kept.lock().expect("ring lock").breaks
+    }
+
+    /// Somebody watches, as long as the answer is kept: a feed on demand rests otherwise.
+    pub fn watch(self: &Arc<Self>) -> Watching {
+        self.watched.send_modify(|n| *n += 1);
+        Watching(self.clone())
+    }
+
+    /// How many watch, and changes of it (capture waits on this).
+    pub fn watched(&self) -> watch::Receiver<usize> {
+        self.watched.subscribe()
     }
 
     /// A viewer wants a key frame. Capture asks the encoder at most once a second.
@@ -152,6 +199,8 @@ pub struct Read {
     pub frame: Arc<Frame>,
     /// Frames that left the ring before this reader came for them.
     pub lost: u64,
+    /// How often the feed had broken with what was before.
+    pub breaks: u64,
 }
 
 impl Reader {
@@ -166,7 +215,7 @@ impl Reader {
         let frame = kept.frames.get((at - kept.first) as usize)?.clone();
         let lost = self.next.map_or(0, |next| at - next);
         self.next = Some(at + 1);
-        Some(Read { frame, lost })
+        Some(Read { frame, lost, breaks: kept.breaks })
     }
 
     /// Waits for the next frame.
@@ -245,6 +294,35 @@ mod tests {
         let read = reader.try_next().expect("a frame");
         assert_eq!((read.frame.seq, read.frame.key, read.lost), (12, true, 11));
         assert_eq!(all(&mut reader), [13]);
+    }
+
+    /// After a break nothing of before is read, whoever reads; numbers go on.
+    #[test]
+    fn nothing_of_before_a_break_is_read() {
+        let ring = ring(100, 1000);
+        let mut reader = ring.reader();
+        (0..4).for_each(|seq| ring.push(frame(seq, seq == 0, 1)));
+        assert_eq!(reader.try_next().map(|read| read.frame.seq), Some(0));
+        ring.break_off();
+        assert!(all(&mut reader).is_empty());
+        assert!(all(&mut ring.reader()).is_empty());
+        assert_eq!(ring.newest().map(|frame| frame.seq), Some(3));
+        ring.push(frame(4, true, 1));
+        let read = reader.try_next().expect("the key frame");
+        assert_eq!((read.frame.seq, read.lost, read.breaks), (4, 3, 1));
+        assert_eq!(all(&mut ring.reader()), [4]);
+    }
+
+    /// A feed is watched as long as somebody does.
+    #[test]
+    fn watching_ends_with_the_last_who_watch() {
+        let ring = ring(100, 1000);
+        let watched = ring.watched();
+        let (one, two) = (ring.watch(), ring.watch());
+        drop(one);
+        assert_eq!(*watched.borrow(), 1);
+        drop(two);
+        assert_eq!(*watched.borrow(), 0);
     }
 
     /// A GOP larger than the ring never stops a reader that keeps up.

@@ -15,7 +15,7 @@ pub struct Daemon {
     pub page: String,
     /// `http://127.0.0.1:9184/metrics`
     pub metrics: String,
-    _config: Option<tempfile::NamedTempFile>,
+    config: Option<tempfile::NamedTempFile>,
 }
 
 impl Daemon {
@@ -25,7 +25,7 @@ impl Daemon {
         file.write_all(config.as_bytes()).expect("write the configuration");
         let path = file.path().to_owned();
         let mut daemon = Self::start(&["run", "--config", path.to_str().expect("path")]);
-        daemon._config = Some(file);
+        daemon.config = Some(file);
         daemon
     }
 
@@ -56,12 +56,22 @@ impl Daemon {
             seen: Vec::new(),
             page: String::new(),
             metrics: String::new(),
-            _config: None,
+            config: None,
         };
         let after = |line: &str, what: &str| line.strip_prefix(what).map(str::to_owned);
         daemon.metrics = daemon.line(Duration::from_secs(30), |l| after(l, "metrics: "));
         daemon.page = daemon.line(Duration::from_secs(30), |l| after(l, "on air: "));
         daemon
+    }
+
+    /// Writes another configuration in place of its own, and tells it with SIGHUP.
+    #[allow(dead_code)]
+    pub fn reload(&self, config: &str) {
+        let file = self.config.as_ref().expect("a daemon with a file");
+        std::fs::write(file.path(), config).expect("write the configuration");
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-HUP", &pid]).status().expect("kill");
+        assert!(sent.success(), "kill -HUP: {sent}");
     }
 
     /// Waits for an output line that `pick` accepts; fails with the whole log

@@ -24,10 +24,25 @@ pub struct Rung {
     pub sets: &'static [(&'static str, Amount)],
     /// V4L2 controls, through `extra-controls`; a driver without one ignores it.
     pub controls: &'static [(&'static str, Amount)],
+    /// How its bit rate changes while it runs.
+    pub retune: Retune,
     /// Caps behind the encoder; `LEVEL` becomes the lowest level that fits.
     pub output: &'static str,
     /// What the chip cannot do.
     pub limits: Limits,
+}
+
+/// How an encoder's bit rate changes while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retune {
+    /// By the properties that say it ([`Rung::sets`]).
+    Properties,
+    /// By the V4L2 controls that say it ([`Rung::controls`]), through the
+    /// encoder's own descriptor: `extra-controls` of a running element does
+    /// nothing before GStreamer 1.27.1.
+    Controls,
+    /// Not at all: another encoder takes its place.
+    Replace,
 }
 
 /// A property's value.
@@ -48,6 +63,13 @@ pub enum Amount {
     },
     /// Pictures from key frame to key frame.
     Gop,
+}
+
+impl Amount {
+    /// Whether it follows the bit rate.
+    pub fn is_rate(self) -> bool {
+        matches!(self, Self::Kbps | Self::Bps | Self::BpsIn { .. })
+    }
 }
 
 /// What a chip cannot do.
@@ -103,6 +125,7 @@ pub const LADDER: &[Rung] = &[
             ("h264_i_frame_period", Gop),
             ("repeat_sequence_header", Is("1")),
         ],
+        retune: Retune::Controls,
         output: "video/x-h264,profile=(string)constrained-baseline,level=(string)LEVEL",
         limits: Limits { max: (1920, 1088), min: (32, 32), multiple: 2, min_fps: 9, min_gop: 2 },
     },
@@ -115,6 +138,7 @@ pub const LADDER: &[Rung] = &[
         input: "video/x-raw,format=NV12",
         sets: &[("bitrate", Kbps), ("gop-size", Gop)],
         controls: &[],
+        retune: Retune::Replace,
         output: "video/x-h264",
         limits: Limits { max: (1920, 1088), min: (64, 64), multiple: 2, min_fps: 1, min_gop: 1 },
     },
@@ -132,6 +156,7 @@ pub const LADDER: &[Rung] = &[
             ("video_b_frames", Is("0")),
             ("sequence_header_mode", Is("1")),
         ],
+        retune: Retune::Controls,
         output: "video/x-h264,profile=(string){constrained-baseline,baseline,main},\
                  level=(string)LEVEL",
         limits: Limits { max: (1920, 1920), min: (64, 64), multiple: 2, min_fps: 1, min_gop: 1 },
@@ -150,6 +175,7 @@ pub const LADDER: &[Rung] = &[
             ("header-mode", Is("each-idr")),
         ],
         controls: &[],
+        retune: Retune::Properties,
         output: "video/x-h264",
         limits: ANY,
     },
@@ -170,6 +196,7 @@ pub const LADDER: &[Rung] = &[
             ("maxperf-enable", Is("true")),
         ],
         controls: &[],
+        retune: Retune::Replace,
         output: "video/x-h264",
         limits: ANY,
     },
@@ -189,6 +216,7 @@ pub const LADDER: &[Rung] = &[
             ("h264_i_frame_period", Gop),
             ("prepend_sps_and_pps_to_idr", Is("1")),
         ],
+        retune: Retune::Controls,
         output: "video/x-h264,profile=(string){constrained-baseline,baseline},level=(string)LEVEL",
         limits: Limits { max: (4096, 2304), min: (256, 128), multiple: 8, min_fps: 1, min_gop: 1 },
     },
@@ -205,6 +233,7 @@ pub const LADDER: &[Rung] = &[
             ("video_gop_size", Gop),
             ("prepend_sps_and_pps_to_idr", Is("1")),
         ],
+        retune: Retune::Controls,
         output: "video/x-h264,profile=(string){constrained-baseline,baseline,main},\
                  level=(string)LEVEL",
         limits: Limits { max: (4096, 2304), min: (128, 128), multiple: 2, min_fps: 1, min_gop: 1 },
@@ -232,9 +261,11 @@ pub const LADDER: &[Rung] = &[
             ("aud", Is("false")),
         ],
         controls: &[],
+        retune: Retune::Properties,
         output: "video/x-h264,profile=(string)constrained-baseline",
         limits: ANY,
     },
+    // The first change of its bit rate costs a key frame with a higher level in it.
     Rung {
         name: "openh264enc",
         chip: "software",
@@ -251,6 +282,7 @@ pub const LADDER: &[Rung] = &[
             ("scene-change-detection", Is("false")),
         ],
         controls: &[],
+        retune: Retune::Properties,
         output: "video/x-h264,profile=(string)constrained-baseline",
         limits: ANY,
     },

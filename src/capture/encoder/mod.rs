@@ -6,6 +6,7 @@
 
 pub(super) mod choice;
 pub mod ladder;
+pub(super) mod retune;
 pub mod trial;
 
 use gstreamer as gst;

@@ -161,7 +161,7 @@ fn complaint(pipeline: &gst::Pipeline) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ladder::{Amount, LADDER, Limits, Rung, candidates};
+    use super::super::ladder::{Amount, LADDER, Limits, Retune, Rung, candidates};
     use super::*;
 
     const WANTED: Wanted =
@@ -175,6 +175,7 @@ mod tests {
         input: "video/x-raw,format=I420",
         sets: &[],
         controls: &[],
+        retune: Retune::Replace,
         output: "video/x-h264",
         limits: Limits { max: (4096, 4096), min: (2, 2), multiple: 2, min_fps: 1, min_gop: 1 },
     };

@@ -259,12 +259,13 @@ impl Engine {
             Command::Open(open) => {
                 let Open { session, feed, mode, made } = *open;
                 let now = Instant::now();
+                let watching = self.tracks[feed].watch();
                 // Fresh by the time it connects. Browsers learn from the first frames
                 // how RTP time runs against theirs: a long GOP all at once teaches them
                 // wrong, and for a minute they keep no playout delay.
                 self.tracks[feed].want_key(now);
                 let name = &*self.tracks[feed].id.0;
-                let viewer = Viewer::new(session.clone(), (feed, name), mode, made, now);
+                let viewer = Viewer::new(session.clone(), (feed, name), mode, made, watching, now);
                 let at = self.free.pop().unwrap_or_else(|| {
                     self.viewers.push(None);
                     self.viewers.len() - 1

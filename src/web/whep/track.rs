@@ -3,14 +3,15 @@
 //! Comes in: frames from the feed's ring. Goes out: packets by place, to any
 //! number of viewers at different places. When full ([`Limits`] as in the
 //! ring), or when a newer key frame is [`GRACE`] old, the oldest frames go; a
-//! viewer whose place is gone skips to the newest key frame.
+//! viewer whose place is gone skips to the newest key frame. When the feed
+//! breaks with what was (a rest, privacy), all of it goes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::feed::ring::{Limits, Reader, Ring};
+use crate::feed::ring::{Limits, Reader, Ring, Watching};
 use crate::feed::rtp;
 use crate::model::{FeedId, Mono};
 
@@ -49,6 +50,7 @@ pub struct Track {
     limits: Limits,
     profile: Arc<AtomicU32>,
     key_asked: Option<Instant>,
+    breaks: u64,
 }
 
 impl Track {
@@ -58,6 +60,7 @@ impl Track {
         Self {
             id: ring.id().clone(),
             reader: ring.reader(),
+            breaks: ring.breaks(),
             ring,
             log: VecDeque::new(),
             first: 0,
@@ -72,16 +75,15 @@ impl Track {
     /// Takes what is new in the ring; true if there was something.
     pub fn take_new(&mut self) -> bool {
         let mut any = false;
+        self.break_off(self.ring.breaks());
         while let Some(read) = self.reader.try_next() {
+            self.break_off(read.breaks);
             any = true;
             if read.lost > 0 {
                 // The engine itself fell behind: nothing before this key frame is whole.
                 metrics::counter!("floorcast_web_frames_missed_total", "feed" => self.id.to_string())
                     .increment(read.lost);
-                self.first += self.log.len() as u64;
-                self.log.clear();
-                self.keys.clear();
-                self.bytes = 0;
+                self.forget();
             }
             let payloads = rtp::packetise(&read.frame.data, rtp::PAYLOAD_MAX);
             if payloads.is_empty() {
@@ -102,6 +104,25 @@ impl Track {
             self.evict();
         }
         any
+    }
+
+    /// Lets go of everything if the feed broke with it.
+    fn break_off(&mut self, breaks: u64) {
+        if std::mem::replace(&mut self.breaks, breaks) != breaks {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.first += self.log.len() as u64;
+        self.log.clear();
+        self.keys.clear();
+        self.bytes = 0;
+    }
+
+    /// Somebody watches, as long as the answer is kept.
+    pub fn watch(&self) -> Watching {
+        self.ring.watch()
     }
 
     fn evict(&mut self) {
@@ -216,6 +237,25 @@ mod tests {
         assert!(waiting.is_err());
         track.want_key(start + Duration::from_secs(1));
         ring.key_wanted().await;
+    }
+
+    /// After a break (a rest, privacy) who joins waits for the key frame that
+    /// comes next, and who is in the middle of what was goes on there too.
+    #[test]
+    fn nothing_of_before_a_break_is_left() {
+        let (ring, mut track) = track();
+        (0..3).for_each(|seq| push(&ring, seq, seq == 0));
+        track.take_new();
+        assert_eq!(track.replay_from(), Some(0));
+        push(&ring, 3, false); // not taken yet: it goes as well
+        ring.break_off();
+        assert!(!track.take_new());
+        assert_eq!((track.replay_from(), track.newest().is_none()), (None, true));
+        let end = track.end();
+        push(&ring, 4, true);
+        assert!(track.take_new());
+        assert!(track.replay_from().is_some_and(|at| at >= end));
+        assert_eq!(track.newest().map(|p| p.captured), Some(Mono(160_000_000)));
     }
 
     /// When the engine itself lost frames, no viewer is sent the rest of that GOP.

@@ -21,6 +21,7 @@ use super::stun;
 use super::telemetry::{Chunk, Kind};
 use super::track::{Packed, Track};
 use crate::clock::WallClock;
+use crate::feed::ring::Watching;
 use crate::model::Mono;
 
 /// Packets sent to one viewer at once; more would overrun its socket.
@@ -163,6 +164,8 @@ pub struct Viewer {
     pub span: Span,
     /// Times it skipped to a key frame.
     pub skips: u64,
+    /// From the first word on: the picture comes while the path is found.
+    _watching: Watching,
     rtc: Rtc,
     mid: Mid,
     pt: Pt,
@@ -220,6 +223,7 @@ impl Viewer {
         feed: (usize, &str),
         mode: Mode,
         made: Session,
+        watching: Watching,
         now: Instant,
     ) -> Self {
         let short: String = session.chars().take(8).collect();
@@ -240,6 +244,7 @@ impl Viewer {
             queued_for: None,
             span,
             skips: 0,
+            _watching: watching,
             rtc: made.rtc,
             mid: made.mid,
             pt: made.pt,

@@ -37,6 +37,7 @@ export class Screen {
       const button = make("button", "feed", named(lang, feed.name));
       button.type = "button";
       setData(button, "state", feed.state.state);
+      button.title = why(lang, feed.state.code).join(" · ");
       button.setAttribute("aria-pressed", String(feed.id === current.id));
       button.onclick = () => pick(feed);
       return button;

@@ -34,7 +34,9 @@ export function judge({ link, health, verdict, held, stands }: Facts): Shown {
   if (link === "unreachable") return "offline";
   if (health?.state === "paused") return "paused";
   if (health?.state === "no_signal") return "no_signal";
-  if (link !== "up" || health?.state === "connecting") return "connecting";
+  // A feed that rests wakes because we ask for it.
+  const coming = health?.state === "connecting" || health?.state === "resting";
+  if (link !== "up" || coming) return "connecting";
   if (verdict !== "none" && verdict !== "stalled" && health?.state === "suspect") return "suspect";
   if (verdict === "moving") return "live";
   if (verdict === "still") return stands ? "live" : "still";

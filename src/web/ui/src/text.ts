@@ -37,6 +37,9 @@ const words = {
   why_frozen: ["摄像机一直重复同一画面", "The camera repeats one and the same picture"],
   why_dark: ["画面全黑：镜头被遮挡或没有光", "The picture is black: covered, or no light"],
   why_slow: ["画面帧率明显下降", "Far fewer pictures than usual"],
+  why_gaps: ["画面丢失严重", "Many pictures are lost"],
+  why_damaged: ["画面大量损坏", "Many pictures are damaged"],
+  why_resting: ["无人观看，画面休眠中", "Resting: nobody was watching"],
   figures_go_on: ["数据照常更新", "The figures go on"],
   no_feeds: ["这条产线还没有画面", "This line has no picture yet"],
 

@@ -13,7 +13,7 @@ export type Value = number | string | boolean | null;
 
 export type Mode = "exact" | "fast";
 
-export type FeedState = "live" | "suspect" | "connecting" | "no_signal" | "paused";
+export type FeedState = "live" | "suspect" | "connecting" | "no_signal" | "paused" | "resting";
 
 export interface Health {
   state: FeedState;
@@ -100,7 +100,7 @@ function label(v: unknown, or: string): Label {
 
 function health(v: unknown): Health {
   const o = isObject(v) ? v : {};
-  const known = ["live", "suspect", "connecting", "no_signal", "paused"].includes(str(o.state));
+  const known = ["live", "suspect", "connecting", "no_signal", "paused", "resting"].includes(str(o.state));
   return {
     state: known ? (o.state as FeedState) : "connecting",
     sinceUtcUs: num(o.since_utc_us, 0),

@@ -36,6 +36,12 @@ test("pictures that the box doubts are not live", () => {
   assert.equal(judge(facts({ health: says("suspect"), verdict: "stalled" })), "connecting");
 });
 
+test("a resting feed is on its way to who opens it, and no error", () => {
+  assert.equal(judge(facts({ health: says("resting"), verdict: "none" })), "connecting");
+  assert.equal(judge(facts({ health: says("resting"), link: "joining", verdict: "none" })), "connecting");
+  assert.equal(judge(facts({ health: says("resting"), verdict: "stalled" })), "connecting");
+});
+
 test("a line that says it stands may stand still", () => {
   assert.equal(judge(facts({ verdict: "still", stands: true })), "live");
 });
