@@ -126,7 +126,14 @@ impl Keeper<'_> {
         let ladder = self.ladder;
         let choose = move || choice::choose(ladder, &wanted, name.as_deref());
         let chosen = blocking("choose an encoder", choose).await??;
-        info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
+        info!(
+            encoder = chosen.factory,
+            chip = chosen.rung.chip,
+            driver = chosen.driver(),
+            node = chosen.node(),
+            io_mode = chosen.way.name(),
+            "encoder chosen"
+        );
         Ok((encoder::make(&chosen, &wanted, Some(&shape))?, chosen.factory))
     }
 

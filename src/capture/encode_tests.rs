@@ -7,7 +7,7 @@ use gstreamer::prelude::*;
 use gstreamer::subclass::prelude::*;
 
 use super::*;
-use crate::capture::encoder::ladder::{LADDER, Limits};
+use crate::capture::encoder::ladder::LADDER;
 use crate::capture::timing::Edge;
 use crate::config::Problems;
 use crate::config::camera::CameraFile;
@@ -75,27 +75,20 @@ static TEST_LADDER: &[Rung] = &[
     Rung {
         name: "testhangingenc",
         chip: "a test",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=I420",
-        sets: &[],
-        controls: &[],
         output: "video/x-h264,profile=constrained-baseline",
-        limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
     Rung {
         name: "x264enc",
         chip: "software",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=I420",
         sets: &[
             ("tune", encoder::ladder::Amount::Is("zerolatency")),
             ("speed-preset", encoder::ladder::Amount::Is("ultrafast")),
         ],
-        controls: &[],
         output: "video/x-h264,profile=constrained-baseline",
-        limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
 ];
 

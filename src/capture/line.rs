@@ -159,7 +159,8 @@ fn on_buffer(
 
 #[cfg(test)]
 mod tests {
-    use super::super::encoder::ladder::{LADDER, candidates};
+    use super::super::encoder::ladder::LADDER;
+    use super::super::encoder::machine::candidates;
     use super::super::encoder::{Wanted, make};
     use super::super::timing::Edge;
     use super::*;

@@ -13,7 +13,8 @@ use anyhow::{Result, bail};
 use tracing::{info, warn};
 
 use super::Wanted;
-use super::ladder::{Candidate, Rung, candidates};
+use super::ladder::Rung;
+use super::machine::{Candidate, candidates};
 use super::trial;
 use crate::clock;
 use crate::model::Mono;
@@ -96,12 +97,25 @@ pub(in crate::capture) fn choose(
     for candidate in fit.into_iter().chain(banned) {
         match trial::run(&candidate, wanted, TRIAL).outcome {
             Ok(passed) => {
-                info!(encoder = candidate.factory, ?passed, "trial passed");
+                let trial::Passed { first_ms, each_ms, ref profile, .. } = passed;
+                info!(
+                    encoder = candidate.factory,
+                    driver = candidate.driver(),
+                    node = candidate.node(),
+                    io_mode = candidate.way.name(),
+                    "trial passed: {each_ms:.1} ms a picture, first after {first_ms:.0} ms, {profile}"
+                );
                 MEMORY.lock().expect("ladder lock").pass(*wanted, candidate.clone());
                 return Ok(candidate);
             }
             Err(reason) => {
-                warn!(encoder = candidate.factory, reason, "trial failed");
+                warn!(
+                    encoder = candidate.factory,
+                    driver = candidate.driver(),
+                    node = candidate.node(),
+                    io_mode = candidate.way.name(),
+                    "trial failed: {reason}"
+                );
                 refused.push(format!("{}: {reason}", candidate.factory));
             }
         }
@@ -123,7 +137,7 @@ pub(in crate::capture) fn failed(factory: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ladder::LADDER;
+    use super::super::ladder::{LADDER, Way};
     use super::*;
 
     const WANTED: Wanted =
@@ -131,7 +145,7 @@ mod tests {
 
     fn candidate(name: &str) -> Candidate {
         let rung = LADDER.iter().find(|r| r.name == name).unwrap();
-        Candidate { factory: name.into(), rung }
+        Candidate { factory: name.into(), rung, device: None, way: Way::Memory }
     }
 
     fn at(seconds: u64) -> Mono {

@@ -6,6 +6,7 @@
 
 pub(super) mod choice;
 pub mod ladder;
+pub mod machine;
 pub mod trial;
 
 use gstreamer as gst;
@@ -13,7 +14,8 @@ use gstreamer::prelude::*;
 
 use anyhow::{Context, Result, ensure};
 
-use self::ladder::{Amount, Candidate};
+use self::ladder::{Amount, Way};
+use self::machine::Candidate;
 use super::switch::Shape;
 
 /// What an encoder is asked for.
@@ -100,9 +102,16 @@ pub(super) fn make(
     }
     let raw = element("capsfilter")?;
     raw.set_property("caps", input(rung.input, wanted, shape)?);
-    let encode = element(&candidate.factory)?;
-    for (name, amount) in rung.sets {
-        set(&encode, name, &wanted.amount(*amount))?;
+    let made = |name: &str, sets: &[(&str, Amount)]| -> Result<gst::Element> {
+        let element = element(name)?;
+        for (name, amount) in sets {
+            set(&element, name, &wanted.amount(*amount))?;
+        }
+        Ok(element)
+    };
+    let encode = made(&candidate.factory, rung.sets)?;
+    if candidate.way == Way::Mmap {
+        set(&encode, "output-io-mode", "mmap")?;
     }
     if !rung.controls.is_empty() {
         let mut controls = gst::Structure::builder("controls").build();
@@ -114,8 +123,12 @@ pub(super) fn make(
         ensure!(encode.find_property("extra-controls").is_some(), "it has no extra-controls");
         encode.set_property("extra-controls", controls);
     }
-    let coded = filter(&rung.output.replace("LEVEL", wanted.level()))?;
-    Ok(Encoder { chain: vec![convert, raw, encode.clone(), coded], encode })
+    let mut chain = vec![convert, raw, encode.clone()];
+    for part in rung.then {
+        chain.push(made(part.name, part.sets)?);
+    }
+    chain.push(filter(&rung.output.replace("LEVEL", wanted.level()))?);
+    Ok(Encoder { chain, encode })
 }
 
 /// What goes into an encoder: the pictures' own layout if it takes that.

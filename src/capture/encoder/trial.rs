@@ -11,7 +11,8 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use serde::Serialize;
 
-use super::ladder::Candidate;
+use super::ladder::{Rung, Way};
+use super::machine::Candidate;
 use super::{Encoder, Wanted, element, make};
 use crate::capture::annexb::Head;
 
@@ -29,6 +30,12 @@ pub struct Trial {
     pub encoder: String,
     /// The chip it stands for.
     pub chip: String,
+    /// Kernel driver, if it has one.
+    pub driver: Option<String>,
+    /// V4L2 node, if it has one.
+    pub node: Option<String>,
+    /// How pictures got into it; `None` if it is not on this machine.
+    pub io_mode: Option<Way>,
     /// What it is worth, or why it was refused.
     pub outcome: Result<Passed, String>,
 }
@@ -48,7 +55,29 @@ pub struct Passed {
 pub fn run(candidate: &Candidate, wanted: &Wanted, deadline: Duration) -> Trial {
     let outcome =
         encode(candidate, wanted, Instant::now() + deadline).map_err(|error| format!("{error:#}"));
-    Trial { encoder: candidate.factory.clone(), chip: candidate.rung.chip.to_owned(), outcome }
+    let device = candidate.device.as_ref();
+    Trial {
+        encoder: candidate.factory.clone(),
+        chip: candidate.rung.chip.to_owned(),
+        driver: device.map(|device| device.driver.clone()),
+        node: device.map(|device| device.node.display().to_string()),
+        io_mode: Some(candidate.way),
+        outcome,
+    }
+}
+
+impl Trial {
+    /// A rung that this machine does not have.
+    pub fn absent(rung: &Rung) -> Self {
+        Self {
+            encoder: rung.name.to_owned(),
+            chip: rung.chip.to_owned(),
+            driver: None,
+            node: None,
+            io_mode: None,
+            outcome: Err("not on this machine".into()),
+        }
+    }
 }
 
 fn encode(candidate: &Candidate, wanted: &Wanted, until: Instant) -> Result<Passed> {
@@ -161,27 +190,20 @@ fn complaint(pipeline: &gst::Pipeline) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ladder::{Amount, LADDER, Limits, Rung, candidates};
+    use super::super::ladder::{Amount, LADDER, Rung};
+    use super::super::machine::candidates;
     use super::*;
 
     const WANTED: Wanted =
         Wanted { width: 320, height: 180, fps: 30, bitrate_kbps: 500, gop_frames: 30 };
 
-    const BROKEN: Rung = Rung {
-        name: "identity",
-        chip: "test",
-        drivers: &[],
-        convert: "videoconvert",
-        input: "video/x-raw,format=I420",
-        sets: &[],
-        controls: &[],
-        output: "video/x-h264",
-        limits: Limits { max: (4096, 4096), min: (2, 2), multiple: 2, min_fps: 1, min_gop: 1 },
-    };
+    const BROKEN: Rung =
+        Rung { name: "identity", chip: "test", input: "video/x-raw,format=I420", ..Rung::BASE };
 
     fn refused(rung: &'static Rung, deadline: Duration) -> String {
         gst::init().unwrap();
-        let candidate = Candidate { factory: rung.name.to_owned(), rung };
+        let candidate =
+            Candidate { factory: rung.name.to_owned(), rung, device: None, way: Way::Memory };
         run(&candidate, &WANTED, deadline).outcome.unwrap_err()
     }
 

@@ -117,10 +117,8 @@ async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> 
 
 
 OWED = {
-    "probe": "the table is wider than the 100 columns it asks for",
     "storm": "after a fatal streaming error v4l2src keeps its descriptors",
     "unplug": "it has passed on an idle machine; a busy one may be too slow for its limits",
-    "vicodec": "the ladder has no rung for the encoder it builds",
 }
 """Scenarios that run only when named, and what they wait for."""
 

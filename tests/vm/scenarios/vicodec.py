@@ -1,17 +1,47 @@
-"""An on-chip encoder: the kernel's vicodec, which the ladder must find, try and use.
+"""An on-chip encoder: the kernel's vicodec is found, tried, chosen and on air, and the log says how.
 
 vicodec is a stateful memory-to-memory encoder as real chips have, only that it writes FWHT and
-no H.264. The kernel's and GStreamer's side is looked at first, without the daemon; then what
-the ladder's rung for it must do.
+no H.264: the ladder's rung for it reads its pictures back and goes on with x264, so what a
+viewer sees went through the driver. It is looked at first without the daemon; then comes the
+probe, and last the daemon on air with a viewer.
 """
 
 import json
 
-DEADLINE_S = 240
+from viewer import Viewer
+
+DEADLINE_S = 420
 PROBE_S = 150
+LIVE_S = 60
 PICTURES = 10
+FPS = 5
+SPAN_S = 6
+"""Of pictures."""
 CAPS = "video/x-raw,format=NV12,width=640,height=360,framerate=10/1"
-"""vicodec takes nothing smaller."""
+"""vicodec takes nothing smaller. It works in blocks of 8 lines of chroma, so its pictures are
+368 lines high, and a camera's buffer of 360 is too short for it."""
+
+
+def config(bench) -> str:
+    """One camera, and by name the encoder that `auto` leaves alone."""
+    return f"""
+{bench.web}
+[[camera]]
+id = "cam"
+port = "platform:vivid-000"
+width = 640
+height = 360
+fps = {FPS}
+format = "nv12"
+frame_deadline_ms = 5000
+bitrate_kbps = 1000
+gop_ms = 1000
+encoder = "v4l2fwhtenc"
+
+[camera.controls]
+timestamp_source = "Start of Exposure"
+horizontal_movement = "Move Right"
+"""
 
 
 async def run(bench):
@@ -21,7 +51,8 @@ async def run(bench):
         encoder = await plugged(bench, guest)
         await bench.registry(guest)
         await alone(guest, camera, encoder)
-        await ladder(guest)
+        await ladder(guest, encoder)
+        await on_air(bench, guest, encoder)
 
 
 async def plugged(bench, guest) -> str:
@@ -58,14 +89,43 @@ async def alone(guest, camera: str, encoder: str):
             assert status == 0 and size > 0, out
 
 
-async def ladder(guest):
-    """The daemon's own trial: passed, in mmap, because dmabuf was refused, and it says so."""
+async def ladder(guest, encoder: str):
+    """The daemon's own trial: passed, with driver, node and io-mode."""
     report = json.loads(await guest.sh("/job/floorcast probe --json 2>/job/probe.log", PROBE_S))
     cameras = [found["node"] for found in report["cameras"]]
     assert len(cameras) == 1, f"an encoder is no camera: {cameras}"
     found = [trial for trial in report["encoders"] if trial["encoder"] == "v4l2fwhtenc"]
     assert found, f"not among {[trial['encoder'] for trial in report['encoders']]}"
-    print(f"the ladder: {found[0]}", flush=True)
-    passed = found[0]["outcome"].get("Ok")
-    assert passed, found[0]
-    assert passed["io_mode"] == "mmap", passed
+    for trial in found:
+        print(f"the ladder: {trial}", flush=True)
+        assert (trial["driver"], trial["node"]) == ("vicodec", encoder), trial
+    mmap = [trial["outcome"] for trial in found if trial["io_mode"] == "mmap"]
+    assert len(mmap) == 1 and mmap[0].get("Ok"), found
+
+
+async def on_air(bench, guest, encoder: str):
+    """A viewer sees moving pictures, and the log says which encoder makes them, and how."""
+    await bench.daemon(guest, config(bench))
+    async with Viewer(f"{bench.page}whep/cam") as viewer:
+        await viewer.state("the feed live", lambda s: s["state"] == "live", LIVE_S)
+        first = viewer.pictures[-1].rtp if viewer.pictures else 0
+        await viewer.until(
+            f"{SPAN_S} s of pictures",
+            lambda v: v.pictures and v.pictures[-1].rtp - first >= SPAN_S * 90_000,
+            60,
+        )
+        pictures = viewer.pictures
+        assert {(p.width, p.height) for p in pictures} == {(640, 360)}, pictures[0]
+        kinds = len({picture.sum for picture in pictures})
+        assert kinds > SPAN_S, f"only {kinds} different pictures: it does not move"
+        viewer.unbroken()
+    log = (bench.job / "floorcast.log").read_text()
+    chosen = [line for line in log.splitlines() if "encoder chosen" in line]
+    passed = [line for line in log.splitlines() if "trial passed" in line]
+    print(f"{len(pictures)} pictures, {kinds} different", *passed, *chosen, sep="\n", flush=True)
+    assert len(chosen) == 1 and len(passed) == 1, "one encoder, chosen once"
+    for line in (*chosen, *passed):
+        for word in ('encoder="v4l2fwhtenc"', 'driver="vicodec"', encoder, 'io_mode="mmap"'):
+            assert word in line, f"{word} is not in: {line}"
+    assert " ms a picture" in passed[0], passed
+    await guest.stop("floorcast")
