@@ -8,17 +8,22 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::blocking::blocking;
+use super::encoder::choice::{self, Chosen};
 use super::encoder::ladder::Rung;
-use super::encoder::{self, Encoder, Wanted, choice};
+use super::encoder::machine::{Candidate, Keys};
+use super::encoder::trial::Example;
+use super::encoder::{self, Encoder, Wanted};
 use super::flow::Flow;
 use super::line::{Line, Taker};
 use super::messages::first_error;
+use super::slates;
 use super::switch::{Shape, Switch};
 use crate::clock;
 use crate::config::camera::Camera;
@@ -90,7 +95,7 @@ impl Keeper<'_> {
 
     /// One encoder, from its choice to its failure; `Ok` at the stop token.
     async fn life(&self, shape: Shape) -> Result<()> {
-        let (encoder, factory) = self.choose(shape).await?;
+        let (encoder, chosen) = self.choose(shape).await?;
         let switch = self.switch.clone();
         let taker: Taker = Box::new(move |at, data, now| switch.line_coded(at, data, now));
         let line = Arc::new(Line::new(encoder, self.flow, taker)?);
@@ -100,12 +105,12 @@ impl Keeper<'_> {
         *self.trouble.lock().expect("trouble lock") = None;
         let failed = tokio::select! {
             () = self.stop.cancelled() => None,
-            error = self.silence() => Some(error),
+            error = self.silence(&chosen) => Some(error),
             error = first_error(line.bus()) => Some(error.reason),
         };
         self.switch.set_line(None);
         if failed.is_some() {
-            choice::failed(&factory);
+            choice::failed(&chosen.candidate);
         }
         // The blocking thread holds its own reference: an encoder that hangs is
         // left behind, and nobody waits for it.
@@ -119,35 +124,49 @@ impl Keeper<'_> {
         }
     }
 
-    async fn choose(&self, shape: Shape) -> Result<(Encoder, String)> {
+    async fn choose(&self, shape: Shape) -> Result<(Encoder, Chosen)> {
         let Camera { width, height, fps, bitrate_kbps, gop_frames, .. } = *self.camera;
         let wanted = Wanted { width, height, fps, bitrate_kbps, gop_frames };
         let name = self.camera.encoder.clone();
         let ladder = self.ladder;
-        let choose = move || choice::choose(ladder, &wanted, name.as_deref());
-        let chosen = blocking("choose an encoder", choose).await??;
-        info!(
-            encoder = chosen.factory,
-            chip = chosen.rung.chip,
-            driver = chosen.driver(),
-            node = chosen.node(),
-            io_mode = chosen.way.name(),
-            "encoder chosen"
-        );
-        Ok((encoder::make(&chosen, &wanted, Some(&shape))?, chosen.factory))
+        let example = Example { picture: self.switch.waiting(), shape: shape.clone() };
+        let span = tracing::Span::current();
+        let choose = move || {
+            span.in_scope(|| choice::choose(ladder, &wanted, Some(&example), name.as_deref()))
+        };
+        // Every trial has its deadline; how many there are is the ladder's.
+        let chosen = spawn_blocking(choose).await.context("choose an encoder")??;
+        let Candidate { factory, rung, .. } = &chosen.candidate;
+        let (driver, node) = (chosen.candidate.driver(), chosen.candidate.node());
+        let io_mode = chosen.candidate.way.name();
+        info!(encoder = factory, chip = rung.chip, driver, node, io_mode, "encoder chosen");
+        if chosen.candidate.keys() == Keys::Never {
+            warn!(encoder = factory, "it cannot be asked for key frames: one comes each second");
+        }
+        Ok((encoder::make(&chosen.candidate, &wanted, Some(&shape))?, chosen))
     }
 
     /// Resolves when the encoder keeps a picture for too long.
-    async fn silence(&self) -> anyhow::Error {
+    async fn silence(&self, chosen: &Chosen) -> anyhow::Error {
+        let began = clock::now();
         let mut tick = interval(LOOK);
         loop {
             tick.tick().await;
             let waits = self.flow.encoding_since().map(|since| clock::now().since(since));
-            if let Some(waits) = waits.filter(|waits| *waits >= DEADLINE) {
+            let out = self.flow.last_coded().is_some_and(|coded| coded > began);
+            let limit = patience(chosen, self.camera.period(), out);
+            if let Some(waits) = waits.filter(|waits| *waits >= limit) {
                 return anyhow!("nothing from the encoder for {:.1} s", waits.as_secs_f64());
             }
         }
     }
+}
+
+/// How long an encoder may keep a picture: those that it may hold back come on top, and
+/// the first may take twice as long as it did in the trial.
+fn patience(chosen: &Chosen, period: Duration, out: bool) -> Duration {
+    let usual = DEADLINE + chosen.candidate.rung.holds * period.max(slates::PERIOD);
+    if out { usual } else { usual.max(2 * chosen.first) }
 }
 
 #[cfg(test)]

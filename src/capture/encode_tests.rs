@@ -77,6 +77,7 @@ static TEST_LADDER: &[Rung] = &[
         chip: "a test",
         input: "video/x-raw,format=I420",
         output: "video/x-h264,profile=constrained-baseline",
+        holds: 0,
         ..Rung::BASE
     },
     Rung {
@@ -88,6 +89,7 @@ static TEST_LADDER: &[Rung] = &[
             ("speed-preset", encoder::ladder::Amount::Is("ultrafast")),
         ],
         output: "video/x-h264,profile=constrained-baseline",
+        holds: 0,
         ..Rung::BASE
     },
 ];
@@ -153,8 +155,8 @@ async fn the_third_hang_steps_down_the_ladder() {
     // Once for each of three hangs, and never after the step down.
     assert!(widest >= DEADLINE, "{widest:?}: nothing hung");
     assert!(widest < Duration::from_secs(2), "a hang cost {widest:?} of picture");
-    let candidate = choice::choose(TEST_LADDER, &wanted(&camera), None).unwrap();
-    assert_eq!(candidate.factory, "x264enc");
+    let candidate = choice::choose(TEST_LADDER, &wanted(&camera), None, None).unwrap();
+    assert_eq!(candidate.candidate.factory, "x264enc");
 }
 
 fn wanted(camera: &Camera) -> Wanted {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -141,6 +141,16 @@ impl Node {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map(Self)
+    }
+
+    /// A node that somebody else opened; it stays open for both.
+    ///
+    /// # Errors
+    /// No such descriptor.
+    pub fn shared(fd: RawFd) -> io::Result<Self> {
+        // SAFETY: only duplicated here, and a wrong number is an error.
+        let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
+        Ok(Self(theirs.try_clone_to_owned()?.into()))
     }
 
     /// Its descriptor, as long as the node lives.
@@ -277,7 +287,7 @@ fn parse_stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
     known.then_some(Stamp { sequence: raw.sequence, at, edge })
 }
 
-fn buffer_type(planes: Planes) -> u32 {
+pub(super) fn buffer_type(planes: Planes) -> u32 {
     match planes {
         Planes::Single => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
         Planes::Multi => sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, bail};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use gstreamer_video as gst_video;
 
-use super::encoder::{Encoder, element, filter};
+use super::copies;
+use super::encoder::{Encoder, Press, element, filter};
 use super::flow::Flow;
 use crate::clock;
 use crate::model::Mono;
@@ -30,6 +30,7 @@ pub(super) struct Line {
     pipeline: gst::Pipeline,
     entry: gst_app::AppSrc,
     out: gst_app::AppSink,
+    press: Press,
 }
 
 /// A pipeline whose running time is the monotonic clock.
@@ -56,6 +57,8 @@ impl Line {
         on_buffer(entry.upcast_ref(), "src", move |at, _| noted.admitted(at))?;
         let noted = flow.clone();
         on_buffer(&encoder.encode, "sink", move |at, now| noted.entered(at, now))?;
+        copies::count(&encoder, flow.feed())?;
+        let press = encoder.press();
         let parse = element("h264parse")?;
         parse.set_property("config-interval", -1i32); // parameter sets with every key frame
         let coded = filter(CODED)?;
@@ -65,7 +68,7 @@ impl Line {
         chain.extend([parse, coded, out.clone().upcast()]);
         pipeline.add_many(&chain).context("assemble the encoder's pipeline")?;
         gst::Element::link_many(&chain).context("link the encoder's pipeline: caps do not fit")?;
-        Ok(Self { pipeline, entry, out })
+        Ok(Self { pipeline, entry, out, press })
     }
 
     /// Starts it; may block for as long as the driver takes.
@@ -92,10 +95,9 @@ impl Line {
         let _ = self.entry.push_sample(&gst::Sample::builder().buffer(buffer).caps(caps).build());
     }
 
-    /// Asks the encoder for a key frame with its parameter sets; false if nobody took it.
+    /// Asks the encoder for a key frame with its parameter sets; false if it cannot be asked.
     pub fn force_key(&self) -> bool {
-        let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
-        self.out.send_event(event)
+        self.press.key(self.out.upcast_ref())
     }
 }
 

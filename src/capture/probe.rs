@@ -131,7 +131,7 @@ fn encoders() -> Vec<trial::Trial> {
         if ways.is_empty() && rung.auto {
             trials.push(trial::Trial::absent(rung));
         }
-        trials.extend(ways.iter().map(|candidate| trial::run(candidate, &WANTED, TRIAL)));
+        trials.extend(ways.iter().map(|candidate| trial::run(candidate, &WANTED, None, TRIAL)));
     }
     trials
 }

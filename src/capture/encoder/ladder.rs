@@ -24,10 +24,14 @@ pub struct Rung {
     pub controls: &'static [(&'static str, Amount)],
     /// Elements that make H.264 of what it writes, where that is something else.
     pub then: &'static [Part],
-    /// Caps at the end; `LEVEL` becomes the lowest level that fits.
+    /// Caps at the end; `LEVEL` becomes the lowest level that fits, `WIDTH` and
+    /// `HEIGHT` the picture's.
     pub output: &'static str,
     /// What the chip cannot do.
     pub limits: Limits,
+    /// Pictures that it may hold back: chips work on two or three at once. One that
+    /// holds more is looking ahead, and late.
+    pub holds: u32,
     /// Taken by `auto`; otherwise only by name.
     pub auto: bool,
 }
@@ -45,6 +49,7 @@ impl Rung {
         then: &[],
         output: "video/x-h264",
         limits: Limits::NONE,
+        holds: 3,
         auto: true,
     };
 }
@@ -265,6 +270,7 @@ pub const LADDER: &[Rung] = &[
         input: "video/x-raw,format=(string){I420,NV12}",
         sets: X264,
         output: "video/x-h264,profile=(string)constrained-baseline",
+        holds: 0,
         ..Rung::BASE
     },
     Rung {
@@ -281,18 +287,23 @@ pub const LADDER: &[Rung] = &[
             ("scene-change-detection", Is("false")),
         ],
         output: "video/x-h264,profile=(string)constrained-baseline",
+        holds: 0,
         ..Rung::BASE
     },
     // The kernel's own encoder without a chip. It writes FWHT, which no browser takes:
-    // its pictures are read back and go on in H.264.
+    // its pictures are read back and go on in H.264. They come back in multiples of 16.
     Rung {
         name: "v4l2fwhtenc",
         chip: "vicodec (a test driver)",
         drivers: &["vicodec"],
         input: "video/x-raw,format=(string){NV12,I420}",
         controls: &[("video_gop_size", Gop)],
-        then: &[Part { name: "v4l2fwhtdec", sets: &[] }, Part { name: "x264enc", sets: X264 }],
-        output: "video/x-h264,profile=(string)constrained-baseline",
+        then: &[
+            Part { name: "v4l2fwhtdec", sets: &[] },
+            Part { name: "videocrop", sets: &[("right", Is("-1")), ("bottom", Is("-1"))] },
+            Part { name: "x264enc", sets: X264 },
+        ],
+        output: "video/x-h264,profile=(string)constrained-baseline,width=WIDTH,height=HEIGHT",
         limits: Limits { max: (4096, 2160), min: (640, 360), multiple: 8, ..Limits::NONE },
         auto: false,
         ..Rung::BASE

@@ -9,7 +9,11 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::ladder::{Rung, Way};
+use crate::capture::controls;
 use crate::capture::ioctl::Node;
+
+/// `V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME`, by its name.
+pub const FORCE_KEY: &str = "force_key_frame";
 
 /// A rung with the factory that stands for it on this machine, and a way to use it.
 #[derive(Clone, Debug)]
@@ -31,12 +35,37 @@ pub struct Device {
     pub driver: String,
     /// Node of the moment.
     pub node: PathBuf,
+    /// It has the control that asks for a key frame.
+    pub force_key: bool,
+}
+
+/// How a key frame is had out of turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keys {
+    /// GStreamer's event does it.
+    Event,
+    /// The driver has a control, and GStreamer does not use it.
+    Press,
+    /// Not at all: viewers wait for the next.
+    Never,
 }
 
 impl Candidate {
     /// Kernel driver, or what stands in its place.
     pub fn driver(&self) -> &str {
         self.device.as_ref().map_or("none", |device| &device.driver)
+    }
+
+    /// How to have a key frame of it out of turn.
+    pub fn keys(&self) -> Keys {
+        match &self.device {
+            // Another encoder makes what goes out.
+            Some(_) if !self.rung.then.is_empty() => Keys::Event,
+            Some(device) if !device.force_key => Keys::Never,
+            // Since 1.22.4 (commit 8dd51501d0 of GStreamer).
+            Some(_) if gst::version() < (1, 22, 4, 0) => Keys::Press,
+            _ => Keys::Event,
+        }
     }
 
     /// Node of the moment, empty if it has none.
@@ -51,6 +80,11 @@ pub fn candidates(ladder: &'static [Rung], name: Option<&str>) -> Vec<Candidate>
     let asked = |rung: &&Rung| name.map_or(rung.auto, |name| rung.name == name);
     let encoders = v4l2_encoders();
     ladder.iter().filter(asked).flat_map(|rung| of_rung(rung, &encoders)).collect()
+}
+
+/// An encoder that `name` may stand for could read pictures where they are.
+pub fn imports(ladder: &'static [Rung], name: Option<&str>) -> bool {
+    candidates(ladder, name).iter().any(|candidate| candidate.way == Way::Dmabuf)
 }
 
 /// Every rung with the ways to use it here: none where it is not on this machine.
@@ -75,13 +109,10 @@ fn of_rung(rung: &'static Rung, encoders: &[(String, Device)]) -> Vec<Candidate>
     let fits = |(factory, device): &&(String, Device)| {
         factory.ends_with(codec) && rung.drivers.iter().any(|d| device.driver.starts_with(d))
     };
-    let found = encoders.iter().find(fits).map(|(factory, device)| Candidate {
-        factory: factory.clone(),
-        rung,
-        device: Some(device.clone()),
-        way: Way::Mmap,
-    });
-    found.into_iter().collect()
+    let Some((factory, device)) = encoders.iter().find(fits) else { return Vec::new() };
+    let used =
+        |way| Candidate { factory: factory.clone(), rung, device: Some(device.clone()), way };
+    [Way::Dmabuf, Way::Mmap].map(used).into()
 }
 
 /// Encoders that GStreamer found on V4L2 nodes.
@@ -96,8 +127,10 @@ fn v4l2_encoders() -> Vec<(String, Device)> {
         let element = factory.create().build().ok()?;
         element.find_property("device")?;
         let node = PathBuf::from(element.property::<Option<String>>("device")?);
-        let driver = Node::open(&node).ok()?.identity().ok()?.driver;
-        Some((factory.name().to_string(), Device { driver, node }))
+        let open = Node::open(&node).ok()?;
+        let driver = open.identity().ok()?.driver;
+        let force_key = controls::list(&open).iter().any(|control| control.name == FORCE_KEY);
+        Some((factory.name().to_string(), Device { driver, node, force_key }))
     })
     .collect()
 }
@@ -108,7 +141,8 @@ mod tests {
     use super::*;
 
     fn encoder(factory: &str, driver: &str) -> (String, Device) {
-        (factory.into(), Device { driver: driver.into(), node: "/dev/video9".into() })
+        let node = "/dev/video9".into();
+        (factory.into(), Device { driver: driver.into(), node, force_key: true })
     }
 
     fn rung(chip: &str) -> &'static Rung {
@@ -139,12 +173,34 @@ mod tests {
         assert_eq!(factory("vicodec"), None);
     }
 
+    /// An encoder of a driver is tried without copies first.
+    #[test]
+    fn dmabuf_comes_before_mmap() {
+        let here = [encoder("v4l2h264enc", "amphion-vpu")];
+        let ways: Vec<_> = of_rung(rung("i.MX8QM"), &here).iter().map(|c| c.way).collect();
+        assert_eq!(ways, [Way::Dmabuf, Way::Mmap]);
+    }
+
+    /// A driver without the control is not asked for key frames; what stands behind
+    /// such a chip may be.
+    #[test]
+    fn keys_are_asked_of_who_can_make_them() {
+        let (factory, device) = encoder("v4l2h264enc", "wave5-enc");
+        let with = [(factory.clone(), device.clone())];
+        let without = [(factory, Device { force_key: false, ..device })];
+        assert_eq!(of_rung(rung("TI"), &without)[0].keys(), Keys::Never);
+        assert_ne!(of_rung(rung("TI"), &with)[0].keys(), Keys::Never);
+        let (factory, device) = encoder("v4l2fwhtenc", "vicodec");
+        let vicodec = [(factory, Device { force_key: false, ..device })];
+        assert_eq!(of_rung(rung("vicodec"), &vicodec)[0].keys(), Keys::Event);
+    }
+
     /// What is only there for tests is never taken by itself.
     #[test]
     fn auto_leaves_the_test_driver_alone() {
         let here = [encoder("v4l2fwhtenc", "vicodec")];
         let rung = rung("vicodec");
-        assert_eq!(of_rung(rung, &here).len(), 1);
+        assert_eq!(of_rung(rung, &here).len(), 2);
         assert!(!rung.auto);
         gst::init().unwrap();
         assert!(candidates(LADDER, None).iter().all(|candidate| candidate.rung.auto));
