@@ -27,6 +27,7 @@ use super::slates;
 use super::switch::{Shape, Switch};
 use crate::clock;
 use crate::config::camera::Camera;
+use crate::status::{State, Status};
 use crate::task::Backoff;
 
 /// An encoder gives something for each picture within this.
@@ -55,6 +56,8 @@ pub(super) struct Keeper<'a> {
     pub switch: &'a Arc<Switch>,
     /// What the feed's state is to say.
     pub trouble: &'a Trouble,
+    /// Where it is told which encoder it is.
+    pub status: &'a Status,
     /// Until then.
     pub stop: &'a CancellationToken,
 }
@@ -103,12 +106,16 @@ impl Keeper<'_> {
         blocking("start the encoder", move || started.play()).await??;
         self.switch.set_line(Some(line.clone()));
         *self.trouble.lock().expect("trouble lock") = None;
+        self.tell(&chosen.candidate).await;
+        let on_air = self.on_air(&chosen.candidate);
+        on_air.set(1.0);
         let failed = tokio::select! {
             () = self.stop.cancelled() => None,
             error = self.silence(&chosen) => Some(error),
             error = first_error(line.bus()) => Some(error.reason),
         };
         self.switch.set_line(None);
+        on_air.set(0.0);
         if failed.is_some() {
             choice::failed(&chosen.candidate);
         }
@@ -144,6 +151,29 @@ impl Keeper<'_> {
             warn!(encoder = factory, "it cannot be asked for key frames: one comes each second");
         }
         Ok((encoder::make(&chosen.candidate, &wanted, Some(&shape))?, chosen))
+    }
+
+    /// Says which encoder the feed has, and whether better ones lost their place.
+    async fn tell(&self, candidate: &Candidate) {
+        let (ladder, name) = (self.ladder, self.camera.encoder.clone());
+        let over = spawn_blocking(move || choice::stepped_over(ladder, name.as_deref())).await;
+        let over = over.unwrap_or_default().join(", ");
+        let part = format!("encoder/{}", self.camera.id);
+        let it = format!("{}, driver {}", candidate.factory, candidate.driver());
+        let it = format!("{it}, io-mode {}", candidate.way.name());
+        if over.is_empty() {
+            self.status.set(&part, State::Live, &it);
+        } else {
+            let why = format!("stepped down the ladder to {it}: {over} failed on air");
+            self.status.set_coded(&part, State::Suspect, "stepped_down", &why);
+        }
+    }
+
+    /// The gauge that is 1 while this encoder serves the feed.
+    fn on_air(&self, candidate: &Candidate) -> metrics::Gauge {
+        metrics::gauge!("floorcast_encoder_on_air",
+            "feed" => self.camera.id.to_string(), "encoder" => candidate.factory.clone(),
+            "driver" => candidate.driver().to_owned(), "io_mode" => candidate.way.name())
     }
 
     /// Resolves when the encoder keeps a picture for too long.

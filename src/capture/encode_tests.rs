@@ -112,6 +112,7 @@ async fn the_third_hang_steps_down_the_ladder() {
     gst::Element::register(None, factory, gst::Rank::NONE, HangingEncoder::static_type()).unwrap();
     assert!(LADDER.iter().all(|rung| rung.name != factory));
     let (camera, stop, trouble) = (camera(), CancellationToken::new(), Trouble::default());
+    let status = Status::new();
     let ring = Ring::new("t".into());
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), "t");
@@ -121,6 +122,7 @@ async fn the_third_hang_steps_down_the_ladder() {
         flow,
         switch,
         trouble: &trouble,
+        status: &status,
         stop: &stop,
     };
     let film = async {
@@ -152,6 +154,10 @@ async fn the_third_hang_steps_down_the_ladder() {
     let (widest, ()) = tokio::join!(film, keeper.keep());
     *OVER.0.lock().unwrap() = true;
     OVER.1.notify_all();
+    let health = status.get("encoder/t").unwrap();
+    assert_eq!((health.state, health.code), (State::Suspect, "stepped_down"));
+    assert!(health.reason.contains("to x264enc"), "{}", health.reason);
+    assert!(health.reason.contains("testhangingenc by memory failed"), "{}", health.reason);
     // Once for each of three hangs, and never after the step down.
     assert!(widest >= DEADLINE, "{widest:?}: nothing hung");
     assert!(widest < Duration::from_secs(2), "a hang cost {widest:?} of picture");

@@ -129,7 +129,7 @@ async fn film(
     };
     tokio::join!(
         pictures,
-        Keeper { camera, ladder: LADDER, flow, switch, trouble, stop }.keep(),
+        Keeper { camera, ladder: LADDER, flow, switch, trouble, status, stop }.keep(),
         slates::run(camera, look, flow, switch, stop),
         beside,
     );

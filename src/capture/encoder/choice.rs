@@ -154,19 +154,25 @@ pub(in crate::capture) fn choose(
     bail!("no encoder works: {}", refused.join("; "))
 }
 
-/// An encoder failed on air. The third time it loses its place for a while: true if
-/// this was it.
-pub(in crate::capture) fn failed(candidate: &Candidate) -> bool {
+/// The encoders of `ladder` that have lost their place for a while, in words.
+pub(in crate::capture) fn stepped_over(ladder: &'static [Rung], name: Option<&str>) -> Vec<String> {
+    let now = clock::now();
+    let here = candidates(ladder, name);
+    let memory = MEMORY.lock().expect("ladder lock");
+    let lost = here.iter().filter(|candidate| memory.banned(candidate, now));
+    lost.map(|candidate| format!("{} by {}", candidate.factory, candidate.way.name())).collect()
+}
+
+/// An encoder failed on air. The third time it loses its place for a while.
+pub(in crate::capture) fn failed(candidate: &Candidate) {
     let (encoder, io_mode) = candidate.used();
     metrics::counter!("floorcast_encoder_failures_total", "encoder" => encoder.clone())
         .increment(1);
-    let down = MEMORY.lock().expect("ladder lock").strike(candidate.used(), clock::now());
-    if down {
+    if MEMORY.lock().expect("ladder lock").strike(candidate.used(), clock::now()) {
         let (io_mode, minutes) = (io_mode.name(), BANNED.as_secs() / 60);
         warn!(encoder, io_mode, minutes, "stepping down the ladder");
         metrics::counter!("floorcast_encoder_steps_down_total", "encoder" => encoder).increment(1);
     }
-    down
 }
 
 #[cfg(test)]

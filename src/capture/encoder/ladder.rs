@@ -330,6 +330,78 @@ mod tests {
         assert!(ladder[first..].iter().all(|r| r.chip == "software"));
     }
 
+    fn chip(name: &str) -> &'static Rung {
+        LADDER.iter().find(|rung| rung.chip.starts_with(name)).unwrap()
+    }
+
+    /// A V4L2 encoder writes level 1.0 or 4.0, or does not start, unless it is told the level.
+    #[test]
+    fn every_v4l2_chip_is_told_its_level() {
+        let chips = LADDER.iter().filter(|rung| rung.name == "v4l2h264enc");
+        assert!(chips.clone().count() >= 4);
+        assert!(chips.into_iter().all(|rung| rung.output.ends_with("level=(string)LEVEL")));
+    }
+
+    /// Bit rates have the unit that each encoder counts in.
+    #[test]
+    fn bit_rates_have_each_encoders_unit() {
+        let wanted =
+            Wanted { width: 640, height: 360, fps: 30, bitrate_kbps: 1010, gop_frames: 60 };
+        let rate = |chip: &Rung| {
+            let all = chip.sets.iter().chain(chip.controls);
+            let named = |name: &str| ["bitrate", "bps", "video_bitrate"].contains(&name);
+            all.clone().find(|(name, _)| named(name)).map(|(_, amount)| wanted.amount(*amount))
+        };
+        for (name, expected) in [
+            ("Raspberry", "1025000"), // steps of 25 kbit/s
+            ("i.MX8M ", "1010"),
+            ("i.MX8QM", "1010000"),
+            ("RK356x", "1010000"),
+            ("Jetson", "1010000"),
+            ("TI", "1010000"),
+            ("Qualcomm", "1010000"),
+        ] {
+            assert_eq!(rate(chip(name)).as_deref(), Some(expected), "{name}");
+        }
+    }
+
+    /// wave5 encodes without rate control, and venus and iris are told the same, unless asked.
+    #[test]
+    fn rate_control_is_switched_on_where_it_is_off() {
+        for name in ["TI", "Qualcomm"] {
+            let on = |(name, amount): &(&str, Amount)| {
+                *name == "frame_level_rate_control_enable" && matches!(amount, Is("1"))
+            };
+            assert!(chip(name).controls.iter().any(on), "{name}");
+        }
+    }
+
+    /// Viewers join at any key frame: each has its parameter sets.
+    #[test]
+    fn parameter_sets_come_with_every_key_frame() {
+        for (name, set) in [
+            ("Raspberry", "repeat_sequence_header"),
+            ("TI", "prepend_sps_and_pps_to_idr"),
+            ("Qualcomm", "prepend_sps_and_pps_to_idr"),
+            ("Jetson", "insert-sps-pps"),
+            ("RK356x", "header-mode"),
+        ] {
+            let mut sets = chip(name).sets.iter().chain(chip(name).controls);
+            assert!(sets.any(|(name, _)| *name == set), "{name}");
+        }
+    }
+
+    /// The VPU of the Pi stops below 9 pictures a second, with key frames only, and beyond 1920.
+    #[test]
+    fn the_pis_hangs_are_out_of_reach() {
+        let good = Wanted { width: 1920, height: 1080, fps: 9, bitrate_kbps: 1, gop_frames: 2 };
+        let limits = chip("Raspberry").limits;
+        assert!(limits.check(&good).is_ok());
+        assert!(limits.check(&Wanted { fps: 8, ..good }).is_err());
+        assert!(limits.check(&Wanted { gop_frames: 1, ..good }).is_err());
+        assert!(limits.check(&Wanted { width: 2048, ..good }).is_err());
+    }
+
     /// What a chip cannot do is refused with the number it is beyond.
     #[test]
     fn limits_are_named() {

@@ -16,7 +16,8 @@ DEADLINE_S = 480
 PROBE_S = 150
 LIVE_S = 60
 PICTURES = 10
-FPS = 5
+FPS = 2
+"""An emulated processor runs the driver, its decoder and x264."""
 SPAN_S = 6
 """Of pictures."""
 COPIED = "floorcast_capture_copied_bytes_total"
@@ -132,7 +133,7 @@ async def zero_copy(bench, guest, encoder: str):
         await moving(viewer, 480)
         before = await bench.metrics()
         count = len(viewer.pictures)
-        await viewer.until("more pictures", lambda v: len(v.pictures) > count + 3 * FPS, 60)
+        await viewer.until("more pictures", lambda v: len(v.pictures) > count + 5 * FPS, 60)
         after = await bench.metrics()
         seen = after.since(before, "floorcast_capture_frames_total", feed="cam")
         copied = {
@@ -140,7 +141,7 @@ async def zero_copy(bench, guest, encoder: str):
             for place in ("convert", "encoder", "ring")
         }
         print(f"{seen:.0f} pictures, bytes copied: {copied}", flush=True)
-        assert seen >= FPS and copied["convert"] == copied["encoder"] == 0, copied
+        assert seen >= 2 * FPS and copied["convert"] == copied["encoder"] == 0, copied
         driver = "/sys/bus/platform/drivers/vivid"
         count = len(viewer.pictures)
         await guest.sh(f"echo vivid.0 >{driver}/unbind")
