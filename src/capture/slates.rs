@@ -28,7 +28,7 @@ const FPS: u32 = 10;
 pub(super) const PERIOD: Duration = Duration::from_millis(1000 / FPS as u64);
 /// A camera that is there has its first picture within this; then the stream
 /// takes its colours from the camera and shows no slate at all.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What every slate of a box looks like.
 #[derive(Clone)]

@@ -166,8 +166,11 @@ fn encode(
 
 fn raw_caps(wanted: &Wanted, format: &str) -> Result<gst::Caps> {
     let Wanted { width, height, fps, .. } = wanted;
-    let caps =
-        format!("video/x-raw,format={format},width={width},height={height},framerate={fps}/1");
+    // As the switch hands pictures on: other caps than the camera's would begin anew.
+    let caps = format!(
+        "video/x-raw,format={format},width={width},height={height},framerate={fps}/1,\
+         pixel-aspect-ratio=1/1,interlace-mode=progressive,colorimetry=bt709"
+    );
     Ok(caps.parse()?)
 }
 
