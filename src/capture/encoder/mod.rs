@@ -10,8 +10,8 @@ pub mod machine;
 mod shelf;
 pub mod trial;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use gstreamer as gst;
@@ -181,6 +181,7 @@ pub(super) fn make(
     let raw = element("capsfilter")?;
     let caps = input(rung.input, &wanted, shape)?;
     raw.set_property("caps", &caps);
+    one_kind(&raw)?;
     let made = |name: &str, sets: &[(&str, Amount)]| -> Result<gst::Element> {
         let element = element(name)?;
         for (name, amount) in sets {
@@ -221,6 +222,23 @@ pub(super) fn make(
     }
     chain.push(filter(&wanted.output(rung.output))?);
     Ok(Encoder { chain, encode, way: candidate.way, keys, pressed, format, shelf })
+}
+
+/// The caps that left `raw` first are those that leave it for ever: what else a converter
+/// adds to them for some pictures (where chroma lies) would have the encoder begin anew.
+fn one_kind(raw: &gst::Element) -> Result<()> {
+    let pad = raw.static_pad("src").context("capsfilter has no src pad")?;
+    let first = Mutex::new(None::<gst::Event>);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && event.type_() == gst::EventType::Caps
+        {
+            let mut first = first.lock().expect("caps lock");
+            *event = first.get_or_insert_with(|| event.clone()).clone();
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
 }
 
 /// Pictures that leave `raw` are put where the encoder can read them.
@@ -373,6 +391,38 @@ mod tests {
         assert_eq!(taken(&shape("I420", Memory::Plain)), "I420");
         assert_eq!(taken(&shape("YUY2", Memory::Dmabuf)), "NV12");
         assert_eq!(taken(&shape("I420", Memory::Drawn)), "NV12");
+    }
+
+    /// What comes in other caps later, but goes out in the same layout, does not have the
+    /// encoder begin anew.
+    #[test]
+    fn an_encoder_sees_one_kind_of_picture() {
+        gst::init().unwrap();
+        let raw = filter("video/x-raw,format=NV12").unwrap();
+        one_kind(&raw).unwrap();
+        let (source, sink) = (raw.static_pad("sink").unwrap(), raw.static_pad("src").unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let end = gst::Pad::builder(gst::PadDirection::Sink)
+            .event_function(move |_, _, event| {
+                if let gst::EventView::Caps(caps) = event.view() {
+                    noted.lock().unwrap().push(caps.caps_owned());
+                }
+                true
+            })
+            .build();
+        end.set_active(true).unwrap();
+        sink.link(&end).unwrap();
+        raw.set_state(gst::State::Playing).unwrap();
+        assert!(source.send_event(gst::event::StreamStart::new("t")));
+        let base = "video/x-raw,format=NV12,width=64,height=32,framerate=5/1";
+        for more in ["", ",chroma-site=mpeg2", ""] {
+            let caps: gst::Caps = format!("{base}{more}").parse().unwrap();
+            assert!(source.send_event(gst::event::Caps::new(&caps)));
+        }
+        raw.set_state(gst::State::Null).unwrap();
+        let seen = seen.lock().unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|caps| caps == &seen[0]), "{seen:?}");
     }
 
     /// A wrong setting is an error with its name, not a panic.

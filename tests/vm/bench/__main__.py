@@ -119,6 +119,7 @@ async def play(path: pathlib.Path, root: pathlib.Path, daemon: pathlib.Path) -> 
 OWED = {
     "storm": "after a fatal streaming error v4l2src keeps its descriptors",
     "unplug": "it has passed on an idle machine; a busy one may be too slow for its limits",
+    "zero_copy": "the trial with the camera's own dmabufs stalls in vicodec; mmap takes over",
 }
 """Scenarios that run only when named, and what they wait for."""
 

@@ -3,51 +3,21 @@
 vicodec is a stateful memory-to-memory encoder as real chips have, only that it writes FWHT and
 no H.264: the ladder's rung for it reads its pictures back and goes on with x264, so what a
 viewer sees went through the driver. It is looked at first without the daemon; then comes the
-probe, and last the daemon on air with a viewer, twice: with pictures of 360 lines, whose dmabufs
-vicodec refuses, and of 480 lines, which it reads where they are. There the camera is unplugged
-too: slates go through the same encoder, copied into its own buffers.
+probe, and last the daemon on air with a viewer, with pictures of 360 lines, whose dmabufs
+vicodec refuses. Those that it takes are in the scenario zero_copy.
 """
 
 import json
 
+from encoder import COPIED, FPS, config, moving, plugged, told
 from viewer import Viewer
 
 DEADLINE_S = 480
 PROBE_S = 150
-LIVE_S = 60
 PICTURES = 10
-FPS = 2
-"""An emulated processor runs the driver, its decoder and x264."""
-SPAN_S = 6
-"""Of pictures."""
-COPIED = "floorcast_capture_copied_bytes_total"
 CAPS = "video/x-raw,format=NV12,width=640,height=360,framerate=10/1"
 """vicodec takes nothing smaller. It works in blocks of 8 lines of chroma, so its pictures are
 368 lines high, and a camera's buffer of 360 is too short for it."""
-
-
-def config(bench, height: int) -> str:
-    """One camera, bright and moving, and by name the encoder that `auto` leaves alone."""
-    return f"""
-{bench.web}
-[[camera]]
-id = "cam"
-port = "platform:vivid-000"
-width = 640
-height = {height}
-fps = {FPS}
-format = "nv12"
-frame_deadline_ms = 5000
-bitrate_kbps = 1000
-gop_ms = 1000
-encoder = "v4l2fwhtenc"
-
-[camera.controls]
-timestamp_source = "Start of Exposure"
-brightness = 210
-test_pattern = "Gray Ramp"
-horizontal_movement = "Move Right"
-"""
 
 
 async def run(bench):
@@ -59,21 +29,6 @@ async def run(bench):
         await alone(guest, camera, encoder)
         await ladder(guest, encoder)
         await refused(bench, guest, encoder)
-        await zero_copy(bench, guest, encoder)
-
-
-async def plugged(bench, guest) -> str:
-    """Loads the driver; the node of its encoder."""
-    (bench.job / "vicodec.ko").write_bytes((bench.modules / "vicodec.ko").read_bytes())
-    found = await guest.sh(
-        "modprobe -a v4l2-mem2mem videobuf2-vmalloc videobuf2-dma-contig || exit\n"
-        "insmod /job/vicodec.ko || exit\n"
-        "udevadm settle --timeout=30\n"
-        "cd /sys/class/video4linux && grep -l stateful-encoder video*/name"
-    )
-    node = "/dev/" + found.split("/")[0]
-    print(f"vicodec's encoder is {node}", flush=True)
-    return node
 
 
 async def alone(guest, camera: str, encoder: str):
@@ -124,61 +79,3 @@ async def refused(bench, guest, encoder: str):
     told(log, encoder, "trial passed", "mmap", " ms a picture")
     told(log, encoder, "encoder chosen", "mmap")
     await guest.stop("floorcast")
-
-
-async def zero_copy(bench, guest, encoder: str):
-    """480 lines go through without a copy; slates do not, and nobody notices."""
-    await bench.daemon(guest, config(bench, 480))
-    async with Viewer(f"{bench.page}whep/cam") as viewer:
-        await moving(viewer, 480)
-        before = await bench.metrics()
-        count = len(viewer.pictures)
-        await viewer.until("more pictures", lambda v: len(v.pictures) > count + 5 * FPS, 60)
-        after = await bench.metrics()
-        seen = after.since(before, "floorcast_capture_frames_total", feed="cam")
-        copied = {
-            place: after.since(before, COPIED, feed="cam", where=place)
-            for place in ("convert", "encoder", "ring")
-        }
-        print(f"{seen:.0f} pictures, bytes copied: {copied}", flush=True)
-        assert seen >= 2 * FPS and copied["convert"] == copied["encoder"] == 0, copied
-        driver = "/sys/bus/platform/drivers/vivid"
-        count = len(viewer.pictures)
-        await guest.sh(f"echo vivid.0 >{driver}/unbind")
-        await viewer.picture("a slate", lambda p: p.slate, 30, count)
-        slates = (await bench.metrics()).since(after, COPIED, feed="cam", where="encoder")
-        assert slates >= 640 * 480 * 1.5, f"a slate is copied into the encoder's memory: {slates}"
-        count = len(viewer.pictures)
-        await guest.sh(f"echo vivid.0 >{driver}/bind; udevadm settle --timeout=30")
-        await viewer.picture("the camera again", lambda p: not p.slate, 60, count)
-        viewer.unbroken()
-    log = (bench.job / "floorcast.log").read_text()
-    told(log, encoder, "trial passed", "dmabuf", " ms a picture")
-    told(log, encoder, "encoder chosen", "dmabuf")
-    await guest.stop("floorcast")
-
-
-async def moving(viewer: Viewer, height: int):
-    """Pictures of the camera that move."""
-    await viewer.state("the feed live", lambda s: s["state"] == "live", LIVE_S)
-    first = len(viewer.pictures)
-    await viewer.until(
-        f"{SPAN_S} s of pictures",
-        lambda v: v.pictures[first:] and v.pictures[-1].rtp - v.pictures[first].rtp > SPAN_S * 90_000,
-        60,
-    )
-    pictures = viewer.pictures[first:]
-    assert {(p.width, p.height) for p in pictures} == {(640, height)}, pictures[0]
-    kinds = len({picture.sum for picture in pictures})
-    print(f"{len(pictures)} pictures of {height} lines, {kinds} different", flush=True)
-    assert kinds > SPAN_S, f"only {kinds} different pictures: it does not move"
-
-
-def told(log: str, encoder: str, what: str, io_mode: str, *more: str):
-    """The log has exactly one such line, with driver, node and io-mode."""
-    line = [line for line in log.splitlines() if what in line]
-    print(*line, sep="\n", flush=True)
-    assert len(line) == 1, f"{len(line)} lines with {what!r}"
-    words = ('encoder="v4l2fwhtenc"', 'driver="vicodec"', encoder, f'io_mode="{io_mode}"', *more)
-    for word in words:
-        assert word in line[0], f"{word} is not in: {line[0]}"
