@@ -76,6 +76,13 @@ impl Kind {
 }
 
 impl Control {
+    /// One that no device has.
+    #[cfg(test)]
+    pub fn example(name: &str, kind: Kind, menu: Vec<(i64, String)>) -> Self {
+        let (min, max) = (0, menu.len() as i64);
+        Self { name: name.into(), id: 1, kind, min, max, step: 1, default: 0, value: None, menu }
+    }
+
     /// The number to send for `value`.
     fn number(&self, value: &ControlValue) -> Result<i64> {
         let n = match (self.kind, value) {

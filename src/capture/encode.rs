@@ -6,27 +6,34 @@
 //! the third time it steps down the ladder. One that cannot do what is asked of
 //! it while it runs (another bit rate, a key frame) begins anew.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use gstreamer as gst;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::blocking::blocking;
 use super::changed;
-use super::encoder::ladder::{Candidate, Rung};
+use super::encoder::choice::{self, Chosen};
+use super::encoder::ladder::Rung;
+use super::encoder::machine::{Candidate, Keys};
 use super::encoder::retune::retune;
-use super::encoder::{self, Wanted, choice};
+use super::encoder::trial::Example;
+use super::encoder::{self, Wanted};
 use super::flow::Flow;
 use super::line::{Line, Taker};
 use super::messages::first_error;
+use super::slates;
 use super::switch::{Shape, Switch};
 use crate::clock;
 use crate::config::camera::{Camera, Settings};
+use crate::status::{State, Status};
 use crate::task::Backoff;
 
 /// An encoder gives something for each picture within this.
@@ -57,6 +64,8 @@ pub(super) struct Keeper<'a> {
     pub switch: &'a Arc<Switch>,
     /// What the feed's state is to say.
     pub trouble: &'a Trouble,
+    /// Where it is told which encoder it is.
+    pub status: &'a Status,
     /// Until then.
     pub stop: &'a CancellationToken,
 }
@@ -103,15 +112,15 @@ impl Keeper<'_> {
     }
 
     /// One encoder, from its choice to its end: `Ok` at the stop token, or with
-    /// the candidate that is to begin anew.
-    async fn life(&self, shape: Shape, again: Option<Candidate>) -> Result<Option<Candidate>> {
+    /// the one that is to begin anew.
+    async fn life(&self, shape: Shape, again: Option<Chosen>) -> Result<Option<Chosen>> {
         let mut settings = self.settings.clone();
         let wanted = self.asked(&mut settings);
-        let candidate = match again {
-            Some(candidate) => candidate,
-            None => self.choose(wanted).await?,
+        let chosen = match again {
+            Some(chosen) => chosen,
+            None => self.choose(wanted, &shape).await?,
         };
-        let encoder = encoder::make(&candidate, &wanted, Some(&shape))?;
+        let encoder = encoder::make(&chosen.candidate, &wanted, Some(&shape))?;
         let encode = encoder.encode.clone();
         let switch = self.switch.clone();
         let taker: Taker = Box::new(move |at, data, now| switch.line_coded(at, data, now));
@@ -120,16 +129,22 @@ impl Keeper<'_> {
         blocking("start the encoder", move || started.play()).await??;
         self.switch.set_line(Some(line.clone()));
         *self.trouble.lock().expect("trouble lock") = None;
+        self.tell(&chosen.candidate).await;
+        let on_air = self.on_air(&chosen.candidate);
+        on_air.set(1.0);
         let ended = tokio::select! {
             () = self.stop.cancelled() => Ok(None),
-            error = self.silence() => Err(error),
+            error = self.silence(&chosen) => Err(error),
             error = first_error(line.bus()) => Err(error.reason),
-            why = self.retune(&mut settings, wanted, &encode, candidate.rung) => Ok(Some(why)),
-            why = self.keyless() => Ok(Some(why)),
+            why = self.retune(&mut settings, wanted, &encode, chosen.candidate.rung) => {
+                Ok(Some(why))
+            }
+            why = self.keyless(&chosen) => Ok(Some(why)),
         };
         self.switch.set_line(None);
+        on_air.set(0.0);
         if ended.is_err() {
-            choice::failed(&candidate.factory);
+            choice::failed(&chosen.candidate);
         }
         // The blocking thread holds its own reference: an encoder that hangs is
         // left behind, and nobody waits for it.
@@ -137,9 +152,9 @@ impl Keeper<'_> {
         match ended {
             Ok(None) => stopped.await.map(|()| None),
             Ok(Some(why)) => {
-                info!(encoder = candidate.factory, why, "encoder begins anew");
+                info!(encoder = chosen.candidate.factory, why, "encoder begins anew");
                 // The chip may have room for one only.
-                stopped.await.map(|()| Some(candidate))
+                stopped.await.map(|()| Some(chosen))
             }
             Err(error) => {
                 tokio::spawn(stopped);
@@ -155,13 +170,47 @@ impl Keeper<'_> {
         Wanted { width, height, fps, bitrate_kbps, gop_frames }
     }
 
-    async fn choose(&self, wanted: Wanted) -> Result<Candidate> {
+    async fn choose(&self, wanted: Wanted, shape: &Shape) -> Result<Chosen> {
         let name = self.camera.encoder.clone();
         let ladder = self.ladder;
-        let choose = move || choice::choose(ladder, &wanted, name.as_deref());
-        let chosen = blocking("choose an encoder", choose).await??;
-        info!(encoder = chosen.factory, chip = chosen.rung.chip, "encoder chosen");
+        let example = Example { picture: self.switch.waiting(), shape: shape.clone() };
+        let span = tracing::Span::current();
+        let choose = move || {
+            span.in_scope(|| choice::choose(ladder, &wanted, Some(&example), name.as_deref()))
+        };
+        // Every trial has its deadline; how many there are is the ladder's.
+        let chosen = spawn_blocking(choose).await.context("choose an encoder")??;
+        let Candidate { factory, rung, .. } = &chosen.candidate;
+        let (driver, node) = (chosen.candidate.driver(), chosen.candidate.node());
+        let io_mode = chosen.candidate.way.name();
+        info!(encoder = factory, chip = rung.chip, driver, node, io_mode, "encoder chosen");
+        if chosen.candidate.keys() == Keys::Never {
+            warn!(encoder = factory, "it cannot be asked for key frames: one comes each second");
+        }
         Ok(chosen)
+    }
+
+    /// Says which encoder the feed has, and whether better ones lost their place.
+    async fn tell(&self, candidate: &Candidate) {
+        let (ladder, name) = (self.ladder, self.camera.encoder.clone());
+        let over = spawn_blocking(move || choice::stepped_over(ladder, name.as_deref())).await;
+        let over = over.unwrap_or_default().join(", ");
+        let part = format!("encoder/{}", self.camera.id);
+        let it = format!("{}, driver {}", candidate.factory, candidate.driver());
+        let it = format!("{it}, io-mode {}", candidate.way.name());
+        if over.is_empty() {
+            self.status.set(&part, State::Live, &it);
+        } else {
+            let why = format!("stepped down the ladder to {it}: {over} failed on air");
+            self.status.set_coded(&part, State::Suspect, "stepped_down", &why);
+        }
+    }
+
+    /// The gauge that is 1 while this encoder serves the feed.
+    fn on_air(&self, candidate: &Candidate) -> metrics::Gauge {
+        metrics::gauge!("floorcast_encoder_on_air",
+            "feed" => self.camera.id.to_string(), "encoder" => candidate.factory.clone(),
+            "driver" => candidate.driver().to_owned(), "io_mode" => candidate.way.name())
     }
 
     /// Follows the bit rate; resolves when the encoder cannot, with the reason.
@@ -189,7 +238,11 @@ impl Keeper<'_> {
     }
 
     /// Resolves when the encoder owes a key frame for too long.
-    async fn keyless(&self) -> String {
+    async fn keyless(&self, chosen: &Chosen) -> String {
+        if chosen.candidate.keys() == Keys::Never {
+            // It is not asked: the next of its own is near.
+            return pending().await;
+        }
         let mut tick = interval(LOOK);
         loop {
             tick.tick().await;
@@ -200,16 +253,26 @@ impl Keeper<'_> {
     }
 
     /// Resolves when the encoder keeps a picture for too long.
-    async fn silence(&self) -> anyhow::Error {
+    async fn silence(&self, chosen: &Chosen) -> anyhow::Error {
+        let began = clock::now();
         let mut tick = interval(LOOK);
         loop {
             tick.tick().await;
             let waits = self.flow.encoding_since().map(|since| clock::now().since(since));
-            if let Some(waits) = waits.filter(|waits| *waits >= DEADLINE) {
+            let out = self.flow.last_coded().is_some_and(|coded| coded > began);
+            let limit = patience(chosen, self.camera.period(), out);
+            if let Some(waits) = waits.filter(|waits| *waits >= limit) {
                 return anyhow!("nothing from the encoder for {:.1} s", waits.as_secs_f64());
             }
         }
     }
+}
+
+/// How long an encoder may keep a picture: those that it may hold back come on top, and
+/// the first may take twice as long as it did in the trial.
+fn patience(chosen: &Chosen, period: Duration, out: bool) -> Duration {
+    let usual = DEADLINE + chosen.candidate.rung.holds * period.max(slates::PERIOD);
+    if out { usual } else { usual.max(2 * chosen.first) }
 }
 
 #[cfg(test)]

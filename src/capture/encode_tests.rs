@@ -7,7 +7,7 @@ use gstreamer::prelude::*;
 use gstreamer::subclass::prelude::*;
 
 use super::*;
-use crate::capture::encoder::ladder::{LADDER, Limits};
+use crate::capture::encoder::ladder::LADDER;
 use crate::capture::timing::Edge;
 use crate::config::Problems;
 use crate::config::camera::CameraFile;
@@ -75,29 +75,22 @@ static TEST_LADDER: &[Rung] = &[
     Rung {
         name: "testhangingenc",
         chip: "a test",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=I420",
-        sets: &[],
-        controls: &[],
-        retune: encoder::ladder::Retune::Replace,
         output: "video/x-h264,profile=constrained-baseline",
-        limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
+        holds: 0,
+        ..Rung::BASE
     },
     Rung {
         name: "x264enc",
         chip: "software",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=I420",
         sets: &[
             ("tune", encoder::ladder::Amount::Is("zerolatency")),
             ("speed-preset", encoder::ladder::Amount::Is("ultrafast")),
         ],
-        controls: &[],
-        retune: encoder::ladder::Retune::Replace,
         output: "video/x-h264,profile=constrained-baseline",
-        limits: Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 },
+        holds: 0,
+        ..Rung::BASE
     },
 ];
 
@@ -120,6 +113,7 @@ async fn the_third_hang_steps_down_the_ladder() {
     assert!(LADDER.iter().all(|rung| rung.name != factory));
     let (camera, stop, trouble) = (camera(), CancellationToken::new(), Trouble::default());
     let (_keep, settings) = watch::channel(camera.settings());
+    let status = Status::new();
     let ring = Ring::new("t".into());
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), "t");
@@ -130,6 +124,7 @@ async fn the_third_hang_steps_down_the_ladder() {
         flow,
         switch,
         trouble: &trouble,
+        status: &status,
         stop: &stop,
     };
     let film = async {
@@ -161,11 +156,15 @@ async fn the_third_hang_steps_down_the_ladder() {
     let (widest, ()) = tokio::join!(film, keeper.keep());
     *OVER.0.lock().unwrap() = true;
     OVER.1.notify_all();
+    let health = status.get("encoder/t").unwrap();
+    assert_eq!((health.state, health.code), (State::Suspect, "stepped_down"));
+    assert!(health.reason.contains("to x264enc"), "{}", health.reason);
+    assert!(health.reason.contains("testhangingenc by memory failed"), "{}", health.reason);
     // Once for each of three hangs, and never after the step down.
     assert!(widest >= DEADLINE, "{widest:?}: nothing hung");
     assert!(widest < Duration::from_secs(2), "a hang cost {widest:?} of picture");
-    let candidate = choice::choose(TEST_LADDER, &wanted(&camera), None).unwrap();
-    assert_eq!(candidate.factory, "x264enc");
+    let candidate = choice::choose(TEST_LADDER, &wanted(&camera), None, None).unwrap();
+    assert_eq!(candidate.candidate.factory, "x264enc");
 }
 
 fn wanted(camera: &Camera) -> Wanted {
@@ -185,6 +184,7 @@ async fn an_encoder_of_one_bit_rate_is_replaced() {
     let ring = Ring::new("t".into());
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), "t");
+    let status = Status::new();
     let keeper = Keeper {
         camera: &camera,
         settings: &settings.subscribe(),
@@ -192,6 +192,7 @@ async fn an_encoder_of_one_bit_rate_is_replaced() {
         flow,
         switch,
         trouble: &trouble,
+        status: &status,
         stop: &stop,
     };
     let film = async {

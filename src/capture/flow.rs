@@ -12,6 +12,7 @@ use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::annexb::Head;
+use super::copies;
 use super::timing::{Edge, Fault, Stamps};
 use super::transit::Transit;
 use crate::clock;
@@ -28,6 +29,8 @@ pub struct Flow {
     seen: AtomicU64,
     /// When a frame of the camera last went into the ring; nanoseconds, zero for never.
     out: AtomicU64,
+    /// When anything last came out of the encoder; nanoseconds, zero for never.
+    coded: AtomicU64,
     shed: AtomicU64,
     implausible: AtomicU64,
     damaged: AtomicU64,
@@ -50,6 +53,7 @@ struct Meters {
     frames: Counter,
     keys: Counter,
     bytes: Counter,
+    copied: Counter,
     shed: Counter,
     lost: Counter,
     damaged: Counter,
@@ -71,6 +75,7 @@ impl Meters {
             frames: count("floorcast_capture_frames_total"),
             keys: count("floorcast_capture_key_frames_total"),
             bytes: count("floorcast_capture_bytes_total"),
+            copied: copies::counted(feed, "ring"),
             shed: counter!("floorcast_capture_shed_total", "feed" => label(), "where" => "encoder"),
             lost: count("floorcast_capture_lost_total"),
             damaged: count("floorcast_capture_damaged_total"),
@@ -105,6 +110,7 @@ impl Flow {
             }),
             seen: AtomicU64::new(0),
             out: AtomicU64::new(0),
+            coded: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             implausible: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
@@ -113,6 +119,11 @@ impl Flow {
             period,
             fps,
         })
+    }
+
+    /// Whose.
+    pub fn feed(&self) -> &str {
+        &self.meters.feed
     }
 
     /// Pictures per second, nominal.
@@ -200,6 +211,7 @@ impl Flow {
 
     /// An access unit came out at `now`: into the ring with it.
     pub fn coded(&self, at: Mono, data: &[u8], now: Mono) {
+        self.coded.store(now.0, Ordering::Relaxed);
         let head = Head::of(data);
         let mut state = self.state.lock().expect("flow lock");
         let (picture, lost) = state.transit.coded(at);
@@ -228,6 +240,7 @@ impl Flow {
         self.meters.frames.increment(1);
         self.meters.keys.increment(u64::from(head.idr));
         self.meters.bytes.increment(data.len() as u64);
+        self.meters.copied.increment(data.len() as u64);
         self.ring.push(Frame { seq, captured, encoded: now, key: head.idr, data });
         if picture.is_none_or(|p| !p.slate) {
             self.done(captured.at, picture.and_then(|p| p.entered), now);
@@ -254,6 +267,11 @@ impl Flow {
     /// When a frame of the camera last went into the ring.
     pub fn last_out(&self) -> Option<Mono> {
         Some(Mono(self.out.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
+    }
+
+    /// When anything last came out of the encoder.
+    pub fn last_coded(&self) -> Option<Mono> {
+        Some(Mono(self.coded.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
 
     /// Pictures shed in front of the encoder so far.

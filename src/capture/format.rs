@@ -107,8 +107,10 @@ pub fn choose(
         Format::Auto => String::new(),
         format => format!("{format:?} ").to_lowercase(),
     };
+    let useless = !offers.is_empty() && !offers.iter().any(|offer| usable(&offer.fourcc));
+    let hint = if useless { format!("; these would work: {}", known()) } else { String::new() };
     Err(format!(
-        "camera offers only {}; we need {need}{width}x{height} at {fps} fps",
+        "camera offers only {}; we need {need}{width}x{height} at {fps} fps{hint}",
         near.join(", ")
     ))
 }
@@ -134,6 +136,11 @@ fn rate(rates: &Rates, fps: u32) -> Option<(u32, u32)> {
 /// The daemon can take this format.
 pub fn usable(fourcc: &[u8; 4]) -> bool {
     FORMATS.iter().any(|(known, ..)| *known == fourcc)
+}
+
+/// The names of all formats that the daemon can take.
+pub fn known() -> String {
+    FORMATS.iter().map(|(fourcc, ..)| name(fourcc)).collect::<Vec<_>>().join(", ")
 }
 
 /// `YUYV`, without what cannot be printed.
@@ -213,6 +220,19 @@ mod tests {
             refused.unwrap_err(),
             "camera offers only YUYV, MJPG, H264; we need nv12 1280x720 at 30 fps"
         );
+    }
+
+    /// Formats of which none can be used are named, and so is what would work.
+    #[test]
+    fn useless_formats_are_named_with_what_would_work() {
+        let offers =
+            [b"Y16 ", b"BA81"].map(|fourcc| Offer { fourcc: *fourcc, ..webcam().remove(0) });
+        let refused = choose(&offers, rates, &camera(Format::Auto, 1280, 720, 30)).unwrap_err();
+        let start =
+            "camera offers only Y16, BA81; we need 1280x720 at 30 fps; these would work: NV12, ";
+        assert!(refused.starts_with(start) && refused.ends_with("MJPG, JPEG, H264"), "{refused}");
+        let named = choose(&offers, rates, &camera(Format::Mjpeg, 1280, 720, 30)).unwrap_err();
+        assert!(named.contains("these would work"), "{named}");
     }
 
     /// A size that is not offered is named with those that are.

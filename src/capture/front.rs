@@ -11,10 +11,12 @@ use gstreamer_video as gst_video;
 
 use super::controls;
 use super::discovery::Found;
-use super::encoder::{element, filter};
+use super::encoder::ladder::LADDER;
+use super::encoder::{element, filter, machine, set};
 use super::format::{self, Asked, Coding};
 use super::intake::{Claim, Claimed, Front};
 use super::ioctl::{self, Node};
+use super::lender;
 use super::messages::Complaint;
 use super::rehearsal::rehearse;
 use super::timing::Edge;
@@ -56,17 +58,24 @@ pub(super) fn v4l2(
     let rates = |fourcc| node.rates(fourcc, camera.width, camera.height);
     let asked = format::choose(&offers, rates, camera)
         .map_err(|why| Complaint { kind: Reason::WrongFormat, reason: anyhow!(why) })?;
+    let lends = asked.coding == Coding::Raw
+        && machine::imports(LADDER, camera.encoder.as_deref())
+        && lender::lends(&node, found.planes);
     drop(node);
     let refused = controls::apply(&found.node, &camera.controls);
-    let v4l2 = elements(found, asked, again)
+    let v4l2 = elements(found, asked, lends, again)
         .map_err(|reason| Complaint { kind: Reason::Failed, reason })?;
     Ok((v4l2, refused))
 }
 
-fn elements(found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
+fn elements(found: &Found, asked: Asked, lends: bool, again: bool) -> Result<V4l2> {
     let source = element("v4l2src")?;
     source.set_property("device", found.node.display().to_string());
     source.set_property("name", "v4l2src"); // without a number that tells one attempt from the next
+    if lends {
+        // For encoders that read pictures where they are.
+        set(&source, "io-mode", "dmabuf")?;
+    }
     let exposure = Exposure::default();
     let claim = driver_claim(&source, found, &exposure);
     more_buffers(&source, again.then(|| found.clone()))?;
@@ -83,9 +92,9 @@ fn elements(found: &Found, asked: Asked, again: bool) -> Result<V4l2> {
     Ok(V4l2 { front, asked, exposure })
 }
 
-/// Pictures that may be on their way at once: the queue, the one being decoded
-/// or encoded, and one in hand.
-const ON_THE_WAY: u32 = 4;
+/// Pictures that may be on their way at once: the queue, those being decoded or
+/// encoded where they are, and one in hand.
+const ON_THE_WAY: u32 = 6;
 
 /// Gives the driver that many buffers more, so that it never runs dry while the
 /// encoder is slow: pictures are to be shed in the queue, where they are counted.

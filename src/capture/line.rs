@@ -13,9 +13,9 @@ use anyhow::{Context, Result, bail};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use gstreamer_video as gst_video;
 
-use super::encoder::{Encoder, element, filter};
+use super::copies;
+use super::encoder::{Encoder, Press, element, filter};
 use super::flow::Flow;
 use crate::clock;
 use crate::model::Mono;
@@ -31,6 +31,7 @@ pub(super) struct Line {
     pipeline: gst::Pipeline,
     entry: gst_app::AppSrc,
     out: gst_app::AppSink,
+    press: Arc<Press>,
     /// The first picture of this time or later is to be a key frame; zero for none.
     key_due: Arc<AtomicU64>,
 }
@@ -58,7 +59,8 @@ impl Line {
         let noted = flow.clone();
         on_buffer(entry.upcast_ref(), "src", move |at, _| noted.admitted(at))?;
         let (noted, key_due) = (flow.clone(), Arc::new(AtomicU64::default()));
-        let (due, encode) = (key_due.clone(), encoder.encode.downgrade());
+        let (due, press) = (key_due.clone(), Arc::new(encoder.press()));
+        let (asks, encode) = (press.clone(), encoder.encode.downgrade());
         on_buffer(&encoder.encode, "sink", move |at, now| {
             noted.entered(at, now);
             // Asked for here it is of this very picture, not of one that was queued.
@@ -66,9 +68,10 @@ impl Line {
                 && let Some(encode) = encode.upgrade()
             {
                 due.store(0, Ordering::Relaxed);
-                encode.send_event(key_event());
+                asks.key(&encode);
             }
         })?;
+        copies::count(&encoder, flow.feed())?;
         let parse = element("h264parse")?;
         parse.set_property("config-interval", -1i32); // parameter sets with every key frame
         let coded = filter(CODED)?;
@@ -78,7 +81,7 @@ impl Line {
         chain.extend([parse, coded, out.clone().upcast()]);
         pipeline.add_many(&chain).context("assemble the encoder's pipeline")?;
         gst::Element::link_many(&chain).context("link the encoder's pipeline: caps do not fit")?;
-        Ok(Self { pipeline, entry, out, key_due })
+        Ok(Self { pipeline, entry, out, press, key_due })
     }
 
     /// Starts it; may block for as long as the driver takes.
@@ -113,14 +116,10 @@ impl Line {
     }
 
     /// Asks the encoder for a key frame with its parameter sets, as soon as it
-    /// can; false if nobody took it.
+    /// can; false if it cannot be asked.
     pub fn force_key(&self) -> bool {
-        self.out.send_event(key_event())
+        self.press.key(self.out.upcast_ref())
     }
-}
-
-fn key_event() -> gst::Event {
-    gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build()
 }
 
 impl Drop for Line {
@@ -183,7 +182,8 @@ fn on_buffer(
 
 #[cfg(test)]
 mod tests {
-    use super::super::encoder::ladder::{LADDER, candidates};
+    use super::super::encoder::ladder::LADDER;
+    use super::super::encoder::machine::candidates;
     use super::super::encoder::{Wanted, make};
     use super::super::timing::Edge;
     use super::*;

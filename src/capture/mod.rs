@@ -16,6 +16,7 @@
 mod annexb;
 mod blocking;
 pub mod controls;
+mod copies;
 pub mod discovery;
 mod doubt;
 mod encode;
@@ -25,6 +26,7 @@ mod format;
 mod front;
 mod intake;
 pub mod ioctl;
+mod lender;
 mod line;
 mod messages;
 pub mod probe;
@@ -138,7 +140,7 @@ async fn film(
     };
     tokio::join!(
         pictures,
-        Keeper { camera, settings, ladder: LADDER, flow, switch, trouble, stop }.keep(),
+        Keeper { camera, settings, ladder: LADDER, flow, switch, trouble, status, stop }.keep(),
         slates::run(camera, look, flow, switch, stop),
         beside,
     );

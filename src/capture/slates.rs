@@ -25,9 +25,11 @@ use crate::model::{Label, Reason};
 
 /// Slates per second: its clock shows seconds, and encoders want to be fed.
 const FPS: u32 = 10;
+/// Time from slate to slate.
+pub(super) const PERIOD: Duration = Duration::from_millis(1000 / FPS as u64);
 /// A camera that is there has its first picture within this; then the stream
 /// takes its colours from the camera and shows no slate at all.
-const GRACE: Duration = Duration::from_millis(1500);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What every slate of a box looks like.
 #[derive(Clone)]
@@ -70,7 +72,7 @@ async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Res
     let caps = Pixels::I420.caps(camera.width, camera.height, camera.fps)?;
     let (mut on, mut resting) = (switch.on(), switch.resting());
     let mut painter: Option<Arc<Mutex<Painter>>> = None;
-    let mut tick = interval(Duration::from_secs(1) / FPS);
+    let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         resting.wait_for(|resting| !resting).await?;

@@ -68,12 +68,33 @@ enum Gate {
 const ROUNDED: Duration = Duration::from_micros(1);
 
 /// What raw pictures are made of.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Shape {
     /// GStreamer's name of the layout.
     pub format: Arc<str>,
     /// GStreamer's name of what the numbers mean.
     pub colorimetry: Arc<str>,
+    /// Where they lie.
+    pub memory: Memory,
+}
+
+/// Where raw pictures lie.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Memory {
+    /// A slate: in our own.
+    Drawn,
+    /// In the camera's, which it lends to other devices.
+    Dmabuf,
+    /// Where only we can read them.
+    Plain,
+}
+
+impl Memory {
+    /// Of a camera's picture.
+    fn of(buffer: &gst::BufferRef) -> Self {
+        let lent = buffer.n_memory() > 0 && buffer.peek_memory(0).is_type("dmabuf");
+        if lent { Self::Dmabuf } else { Self::Plain }
+    }
 }
 
 /// One feed's switch.
@@ -165,6 +186,14 @@ impl Switch {
         self.shape.subscribe()
     }
 
+    /// The camera's picture that waits for a line, if one does.
+    pub fn waiting(&self) -> Option<gst::Sample> {
+        let state = self.state.lock().expect("switch lock");
+        let (buffer, caps) = state.waits.as_ref()?;
+        let camera = *self.on.borrow() == On::Camera;
+        camera.then(|| gst::Sample::builder().buffer(buffer).caps(caps).build())
+    }
+
     /// The camera encodes by itself.
     pub fn is_coded(&self) -> bool {
         self.state.lock().expect("switch lock").coded
@@ -240,7 +269,8 @@ impl Switch {
         self.resting.send_if_modified(std::mem::take);
     }
 
-    /// Asks whoever encodes for a key frame; false if nobody took it.
+    /// Asks whoever encodes for a key frame; false if that cannot be asked for. A line
+    /// that is not there yet begins with one.
     pub fn force_key(&self) -> bool {
         let state = self.state.lock().expect("switch lock");
         if state.coded && *self.on.borrow() == On::Camera {
@@ -253,7 +283,7 @@ impl Switch {
         }
         let line = state.line.clone();
         drop(state);
-        line.is_some_and(|line| line.force_key())
+        line.is_none_or(|line| line.force_key())
     }
 
     /// Resolves when a key frame is wanted of a camera that encodes.
@@ -277,7 +307,7 @@ impl Switch {
         }
         let known = state.caps.as_ref().filter(|(came, _)| came == caps).map(|(_, go)| go.clone());
         let caps = known.unwrap_or_else(|| {
-            let go = self.steady(caps);
+            let go = self.steady(caps, Memory::of(buffer));
             state.caps = Some((caps.clone(), go.clone()));
             go
         });
@@ -292,7 +322,7 @@ impl Switch {
             return self.flow.unused(time(buffer));
         }
         self.slates.increment(1);
-        self.hand(&mut state, buffer, &self.steady(caps));
+        self.hand(&mut state, buffer, &self.steady(caps, Memory::Drawn));
     }
 
     /// An access unit of a camera that encodes. With a key frame it comes on.
@@ -398,7 +428,7 @@ impl Switch {
 
     /// The same caps without what may differ from picture to picture and means
     /// nothing to an encoder: it would begin anew. 30000/1001 is the 30 asked for.
-    fn steady(&self, caps: &gst::Caps) -> gst::Caps {
+    fn steady(&self, caps: &gst::Caps, memory: Memory) -> gst::Caps {
         let mut caps = caps.clone();
         if let Some(s) = caps.make_mut().structure_mut(0) {
             s.set("framerate", gst::Fraction::new(self.flow.fps() as i32, 1));
@@ -410,7 +440,8 @@ impl Switch {
             self.shape.send_if_modified(|known| {
                 let first = known.is_none();
                 if first {
-                    *known = shape.map(|(format, colorimetry)| Shape { format, colorimetry });
+                    *known =
+                        shape.map(|(format, colorimetry)| Shape { format, colorimetry, memory });
                 }
                 first
             });

@@ -5,7 +5,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::encoder::ladder::{LADDER, candidates};
+use crate::capture::encoder::ladder::LADDER;
+use crate::capture::encoder::machine::candidates;
 use crate::capture::encoder::{Wanted, make};
 use crate::capture::line::Taker;
 use crate::capture::timing::Edge;

@@ -205,8 +205,15 @@ impl Camera {
 }
 
 /// Names that `encoder` may have; the ladder's own table must agree (tested there).
-pub const ENCODERS: &[&str] =
-    &["v4l2h264enc", "vpuenc_h264", "mpph264enc", "nvv4l2h264enc", "x264enc", "openh264enc"];
+pub const ENCODERS: &[&str] = &[
+    "v4l2h264enc",
+    "vpuenc_h264",
+    "mpph264enc",
+    "nvv4l2h264enc",
+    "x264enc",
+    "openh264enc",
+    "v4l2fwhtenc",
+];
 
 impl CameraFile {
     /// Raw to checked.

@@ -1,10 +1,8 @@
 //! The encoder ladder as data: one row per chip, best first.
 
-use anyhow::{Result, ensure};
-use gstreamer as gst;
-use gstreamer::prelude::*;
-
 use super::Wanted;
+use anyhow::{Result, ensure};
+use serde::Serialize;
 
 /// One way to encode.
 #[derive(Debug)]
@@ -26,10 +24,69 @@ pub struct Rung {
     pub controls: &'static [(&'static str, Amount)],
     /// How its bit rate changes while it runs.
     pub retune: Retune,
-    /// Caps behind the encoder; `LEVEL` becomes the lowest level that fits.
+    /// Elements that make H.264 of what it writes, where that is something else.
+    pub then: &'static [Part],
+    /// Caps at the end; `LEVEL` becomes the lowest level that fits, `WIDTH` and
+    /// `HEIGHT` the picture's.
     pub output: &'static str,
     /// What the chip cannot do.
     pub limits: Limits,
+    /// Pictures that it may hold back: chips work on two or three at once. One that
+    /// holds more is looking ahead, and late.
+    pub holds: u32,
+    /// Taken by `auto`; otherwise only by name.
+    pub auto: bool,
+}
+
+impl Rung {
+    /// What most rungs have in common; without a name.
+    pub const BASE: Self = Self {
+        name: "",
+        chip: "",
+        drivers: &[],
+        convert: "videoconvert",
+        input: "video/x-raw,format=NV12",
+        sets: &[],
+        controls: &[],
+        retune: Retune::Replace,
+        then: &[],
+        output: "video/x-h264",
+        limits: Limits::NONE,
+        holds: 3,
+        auto: true,
+    };
+}
+
+/// How raw pictures get into an encoder.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// It reads them where they are: nothing is copied.
+    Dmabuf,
+    /// They are copied into its driver's buffers.
+    Mmap,
+    /// It is no V4L2 device and takes them from memory in its own way.
+    Memory,
+}
+
+impl Way {
+    /// For people and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dmabuf => "dmabuf",
+            Self::Mmap => "mmap",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// An element of a chain, with its properties.
+#[derive(Debug)]
+pub struct Part {
+    /// GStreamer's factory.
+    pub name: &'static str,
+    /// Properties, in order.
+    pub sets: &'static [(&'static str, Amount)],
 }
 
 /// How an encoder's bit rate changes while it runs.
@@ -87,11 +144,11 @@ pub struct Limits {
     pub min_gop: u32,
 }
 
-/// No limit worth naming.
-const ANY: Limits =
-    Limits { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 };
-
 impl Limits {
+    /// None worth naming.
+    pub const NONE: Self =
+        Self { max: (4096, 4096), min: (16, 16), multiple: 2, min_fps: 1, min_gop: 1 };
+
     /// # Errors
     /// What of `wanted` is beyond the chip.
     pub fn check(&self, wanted: &Wanted) -> Result<()> {
@@ -109,6 +166,23 @@ impl Limits {
 
 use Amount::{Bps, BpsIn, Gop, Is, Kbps};
 
+/// Two slices on two threads: half the wait of one, and no frame of delay.
+/// Superfast keeps the deblocking that ultrafast gives up.
+const X264: &[(&str, Amount)] = &[
+    ("speed-preset", Is("superfast")),
+    ("tune", Is("zerolatency")),
+    ("threads", Is("2")),
+    ("sliced-threads", Is("true")),
+    ("bframes", Is("0")),
+    ("rc-lookahead", Is("0")),
+    ("key-int-max", Gop),
+    ("option-string", Is("scenecut=0")),
+    ("bitrate", Kbps),
+    ("vbv-buf-capacity", Is("400")),
+    ("byte-stream", Is("true")),
+    ("aud", Is("false")),
+];
+
 /// The ladder.
 pub const LADDER: &[Rung] = &[
     // Without a level STREAMON fails (raspberrypi/linux 3974); below 9 fps it
@@ -117,9 +191,7 @@ pub const LADDER: &[Rung] = &[
         name: "v4l2h264enc",
         chip: "Raspberry Pi 4, CM4",
         drivers: &["bcm2835-codec"],
-        convert: "videoconvert",
         input: "video/x-raw,format=(string){NV12,I420}",
-        sets: &[],
         controls: &[
             ("video_bitrate", BpsIn { step: 25_000, max: 25_000_000 }),
             ("h264_i_frame_period", Gop),
@@ -128,27 +200,20 @@ pub const LADDER: &[Rung] = &[
         retune: Retune::Controls,
         output: "video/x-h264,profile=(string)constrained-baseline,level=(string)LEVEL",
         limits: Limits { max: (1920, 1088), min: (32, 32), multiple: 2, min_fps: 9, min_gop: 2 },
+        ..Rung::BASE
     },
     // Bit rate in kbit/s; NV12 only.
     Rung {
         name: "vpuenc_h264",
         chip: "i.MX8M Mini, i.MX8M Plus (NXP BSP)",
-        drivers: &[],
-        convert: "videoconvert",
-        input: "video/x-raw,format=NV12",
         sets: &[("bitrate", Kbps), ("gop-size", Gop)],
-        controls: &[],
-        retune: Retune::Replace,
-        output: "video/x-h264",
         limits: Limits { max: (1920, 1088), min: (64, 64), multiple: 2, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
     Rung {
         name: "v4l2h264enc",
         chip: "i.MX8QM, i.MX8QXP",
         drivers: &["amphion", "vpu encoder", "vpu B0"],
-        convert: "videoconvert",
-        input: "video/x-raw,format=NV12",
-        sets: &[],
         controls: &[
             ("video_bitrate_mode", Is("1")),
             ("video_bitrate", Bps),
@@ -160,30 +225,25 @@ pub const LADDER: &[Rung] = &[
         output: "video/x-h264,profile=(string){constrained-baseline,baseline,main},\
                  level=(string)LEVEL",
         limits: Limits { max: (1920, 1920), min: (64, 64), multiple: 2, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
     // Silently absent where MPP cannot start; the vendor's kernel only.
     Rung {
         name: "mpph264enc",
         chip: "RK356x, RK3588 (vendor kernel)",
-        drivers: &[],
-        convert: "videoconvert",
-        input: "video/x-raw,format=NV12",
         sets: &[
             ("bps", Bps),
             ("gop", Gop),
             ("rc-mode", Is("cbr")),
             ("header-mode", Is("each-idr")),
         ],
-        controls: &[],
         retune: Retune::Properties,
-        output: "video/x-h264",
-        limits: ANY,
+        ..Rung::BASE
     },
     // Orin Nano has no encoder: the trial finds that out.
     Rung {
         name: "nvv4l2h264enc",
         chip: "Jetson Orin NX, AGX",
-        drivers: &[],
         convert: "nvvidconv",
         input: "video/x-raw(memory:NVMM),format=NV12",
         sets: &[
@@ -195,10 +255,7 @@ pub const LADDER: &[Rung] = &[
             ("num-B-Frames", Is("0")),
             ("maxperf-enable", Is("true")),
         ],
-        controls: &[],
-        retune: Retune::Replace,
-        output: "video/x-h264",
-        limits: ANY,
+        ..Rung::BASE
     },
     // Defaults are rate control off, bit rate 0, level 1.0; it cannot be asked
     // for a key frame, so viewers wait for the GOP's next.
@@ -206,9 +263,7 @@ pub const LADDER: &[Rung] = &[
         name: "v4l2h264enc",
         chip: "TI AM62A, AM67A, AM68A",
         drivers: &["wave5-enc", "wave5", "vpu-enc"],
-        convert: "videoconvert",
         input: "video/x-raw,format=(string){NV12,I420}",
-        sets: &[],
         controls: &[
             ("frame_level_rate_control_enable", Is("1")),
             ("video_bitrate", Bps),
@@ -219,14 +274,12 @@ pub const LADDER: &[Rung] = &[
         retune: Retune::Controls,
         output: "video/x-h264,profile=(string){constrained-baseline,baseline},level=(string)LEVEL",
         limits: Limits { max: (4096, 2304), min: (256, 128), multiple: 8, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
     Rung {
         name: "v4l2h264enc",
         chip: "Qualcomm (iris, venus)",
         drivers: &["iris_driver", "iris", "qcom-venus"],
-        convert: "videoconvert",
-        input: "video/x-raw,format=NV12",
-        sets: &[],
         controls: &[
             ("frame_level_rate_control_enable", Is("1")),
             ("video_bitrate", Bps),
@@ -237,40 +290,22 @@ pub const LADDER: &[Rung] = &[
         output: "video/x-h264,profile=(string){constrained-baseline,baseline,main},\
                  level=(string)LEVEL",
         limits: Limits { max: (4096, 2304), min: (128, 128), multiple: 2, min_fps: 1, min_gop: 1 },
+        ..Rung::BASE
     },
-    // Two slices on two threads: half the wait of one, and no frame of delay.
-    // Superfast keeps the deblocking that ultrafast gives up.
     Rung {
         name: "x264enc",
         chip: "software",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=(string){I420,NV12}",
-        sets: &[
-            ("speed-preset", Is("superfast")),
-            ("tune", Is("zerolatency")),
-            ("threads", Is("2")),
-            ("sliced-threads", Is("true")),
-            ("bframes", Is("0")),
-            ("rc-lookahead", Is("0")),
-            ("key-int-max", Gop),
-            ("option-string", Is("scenecut=0")),
-            ("bitrate", Kbps),
-            ("vbv-buf-capacity", Is("400")),
-            ("byte-stream", Is("true")),
-            ("aud", Is("false")),
-        ],
-        controls: &[],
         retune: Retune::Properties,
+        sets: X264,
         output: "video/x-h264,profile=(string)constrained-baseline",
-        limits: ANY,
+        holds: 0,
+        ..Rung::BASE
     },
     // The first change of its bit rate costs a key frame with a higher level in it.
     Rung {
         name: "openh264enc",
         chip: "software",
-        drivers: &[],
-        convert: "videoconvert",
         input: "video/x-raw,format=I420",
         sets: &[
             ("usage-type", Is("camera")),
@@ -281,58 +316,30 @@ pub const LADDER: &[Rung] = &[
             ("multi-thread", Is("2")),
             ("scene-change-detection", Is("false")),
         ],
-        controls: &[],
         retune: Retune::Properties,
         output: "video/x-h264,profile=(string)constrained-baseline",
-        limits: ANY,
+        holds: 0,
+        ..Rung::BASE
+    },
+    // The kernel's own encoder without a chip. It writes FWHT, which no browser takes:
+    // its pictures are read back and go on in H.264. They come back in multiples of 16.
+    Rung {
+        name: "v4l2fwhtenc",
+        chip: "vicodec (a test driver)",
+        drivers: &["vicodec"],
+        input: "video/x-raw,format=(string){NV12,I420}",
+        controls: &[("video_gop_size", Gop)],
+        then: &[
+            Part { name: "v4l2fwhtdec", sets: &[] },
+            Part { name: "videocrop", sets: &[("right", Is("-1")), ("bottom", Is("-1"))] },
+            Part { name: "x264enc", sets: X264 },
+        ],
+        output: "video/x-h264,profile=(string)constrained-baseline,width=WIDTH,height=HEIGHT",
+        limits: Limits { max: (4096, 2160), min: (640, 360), multiple: 8, ..Limits::NONE },
+        auto: false,
+        ..Rung::BASE
     },
 ];
-
-/// A rung with the factory that stands for it on this machine.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Factory name as registered here.
-    pub factory: String,
-    /// Its row.
-    pub rung: &'static Rung,
-}
-
-/// The rungs that exist on this machine, in the ladder's order, only `name` if given.
-/// V4L2 encoders are matched by driver, not by name.
-pub fn candidates(ladder: &'static [Rung], name: Option<&str>) -> Vec<Candidate> {
-    let v4l2 = v4l2_encoders();
-    (ladder.iter())
-        .filter(|rung| name.is_none_or(|name| rung.name == name))
-        .filter_map(|rung| {
-            let factory = if rung.drivers.is_empty() {
-                gst::ElementFactory::find(rung.name)?.name().to_string()
-            } else {
-                let known = |driver: &str| rung.drivers.iter().any(|d| driver.starts_with(d));
-                v4l2.iter().find(|(_, driver)| known(driver))?.0.clone()
-            };
-            Some(Candidate { factory, rung })
-        })
-        .collect()
-}
-
-/// H.264 encoders that GStreamer found on V4L2 nodes, with the node's driver.
-fn v4l2_encoders() -> Vec<(String, String)> {
-    let ours = |name: &str| name.starts_with("v4l2") && name.ends_with("h264enc");
-    gst::ElementFactory::factories_with_type(
-        gst::ElementFactoryType::VIDEO_ENCODER,
-        gst::Rank::NONE,
-    )
-    .iter()
-    .filter(|factory| ours(&factory.name()))
-    .filter_map(|factory| {
-        let element = factory.create().build().ok()?;
-        let node: Option<String> =
-            element.find_property("device").and_then(|_| element.property("device"));
-        let caps = crate::capture::ioctl::Node::open(node?.as_ref()).ok()?.identity().ok()?;
-        Some((factory.name().to_string(), caps.driver))
-    })
-    .collect()
-}
 
 #[cfg(test)]
 mod tests {
@@ -349,8 +356,81 @@ mod tests {
     /// On-chip encoders come before software, which is always there in the end.
     #[test]
     fn software_is_last() {
-        let first = LADDER.iter().position(|r| r.chip == "software").unwrap();
-        assert!(LADDER[first..].iter().all(|r| r.chip == "software"));
+        let ladder: Vec<_> = LADDER.iter().filter(|rung| rung.auto).collect();
+        let first = ladder.iter().position(|r| r.chip == "software").unwrap();
+        assert!(ladder[first..].iter().all(|r| r.chip == "software"));
+    }
+
+    fn chip(name: &str) -> &'static Rung {
+        LADDER.iter().find(|rung| rung.chip.starts_with(name)).unwrap()
+    }
+
+    /// A V4L2 encoder writes level 1.0 or 4.0, or does not start, unless it is told the level.
+    #[test]
+    fn every_v4l2_chip_is_told_its_level() {
+        let chips = LADDER.iter().filter(|rung| rung.name == "v4l2h264enc");
+        assert!(chips.clone().count() >= 4);
+        assert!(chips.into_iter().all(|rung| rung.output.ends_with("level=(string)LEVEL")));
+    }
+
+    /// Bit rates have the unit that each encoder counts in.
+    #[test]
+    fn bit_rates_have_each_encoders_unit() {
+        let wanted =
+            Wanted { width: 640, height: 360, fps: 30, bitrate_kbps: 1010, gop_frames: 60 };
+        let rate = |chip: &Rung| {
+            let all = chip.sets.iter().chain(chip.controls);
+            let named = |name: &str| ["bitrate", "bps", "video_bitrate"].contains(&name);
+            all.clone().find(|(name, _)| named(name)).map(|(_, amount)| wanted.amount(*amount))
+        };
+        for (name, expected) in [
+            ("Raspberry", "1025000"), // steps of 25 kbit/s
+            ("i.MX8M ", "1010"),
+            ("i.MX8QM", "1010000"),
+            ("RK356x", "1010000"),
+            ("Jetson", "1010000"),
+            ("TI", "1010000"),
+            ("Qualcomm", "1010000"),
+        ] {
+            assert_eq!(rate(chip(name)).as_deref(), Some(expected), "{name}");
+        }
+    }
+
+    /// wave5 encodes without rate control, and venus and iris are told the same, unless asked.
+    #[test]
+    fn rate_control_is_switched_on_where_it_is_off() {
+        for name in ["TI", "Qualcomm"] {
+            let on = |(name, amount): &(&str, Amount)| {
+                *name == "frame_level_rate_control_enable" && matches!(amount, Is("1"))
+            };
+            assert!(chip(name).controls.iter().any(on), "{name}");
+        }
+    }
+
+    /// Viewers join at any key frame: each has its parameter sets.
+    #[test]
+    fn parameter_sets_come_with_every_key_frame() {
+        for (name, set) in [
+            ("Raspberry", "repeat_sequence_header"),
+            ("TI", "prepend_sps_and_pps_to_idr"),
+            ("Qualcomm", "prepend_sps_and_pps_to_idr"),
+            ("Jetson", "insert-sps-pps"),
+            ("RK356x", "header-mode"),
+        ] {
+            let mut sets = chip(name).sets.iter().chain(chip(name).controls);
+            assert!(sets.any(|(name, _)| *name == set), "{name}");
+        }
+    }
+
+    /// The VPU of the Pi stops below 9 pictures a second, with key frames only, and beyond 1920.
+    #[test]
+    fn the_pis_hangs_are_out_of_reach() {
+        let good = Wanted { width: 1920, height: 1080, fps: 9, bitrate_kbps: 1, gop_frames: 2 };
+        let limits = chip("Raspberry").limits;
+        assert!(limits.check(&good).is_ok());
+        assert!(limits.check(&Wanted { fps: 8, ..good }).is_err());
+        assert!(limits.check(&Wanted { gop_frames: 1, ..good }).is_err());
+        assert!(limits.check(&Wanted { width: 2048, ..good }).is_err());
     }
 
     /// What a chip cannot do is refused with the number it is beyond.
@@ -361,14 +441,5 @@ mod tests {
         assert!(ti.limits.check(&wanted).unwrap_err().to_string().contains("multiple of 8"));
         let pi = LADDER.iter().find(|r| r.chip.starts_with("Raspberry")).unwrap();
         assert!(pi.limits.check(&wanted).unwrap_err().to_string().contains("5 fps is below 9"));
-    }
-
-    /// This machine's software encoder is found, and only what was asked for.
-    #[test]
-    fn named_encoder_is_the_only_candidate() {
-        gst::init().unwrap();
-        let found = candidates(LADDER, Some("x264enc"));
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].factory, "x264enc");
     }
 }

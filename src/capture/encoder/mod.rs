@@ -6,16 +6,27 @@
 
 pub(super) mod choice;
 pub mod ladder;
+pub mod machine;
 pub(super) mod retune;
+mod shelf;
 pub mod trial;
 
-use gstreamer as gst;
-use gstreamer::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video as gst_video;
+use tracing::warn;
 
-use self::ladder::{Amount, Candidate};
-use super::switch::Shape;
+use self::ladder::{Amount, Way};
+use self::machine::{Candidate, FORCE_KEY, Keys};
+use self::shelf::Shelf;
+use super::controls;
+use super::ioctl::Node;
+use super::switch::{Memory, Shape};
+use crate::config::camera::ControlValue;
 
 /// What an encoder is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,6 +54,20 @@ impl Wanted {
             Amount::BpsIn { step, max } => (bps.div_ceil(step) * step).clamp(step, max).to_string(),
             Amount::Gop => self.gop_frames.to_string(),
         }
+    }
+
+    /// The same, with key frames so near to each other that a viewer can wait for
+    /// the next where none can be asked for.
+    fn with(&self, keys: Keys) -> Self {
+        let near = if keys == Keys::Never { self.fps.max(2) } else { u32::MAX };
+        Self { gop_frames: self.gop_frames.min(near), ..*self }
+    }
+
+    /// Caps behind an encoder.
+    fn output(&self, caps: &str) -> String {
+        caps.replace("LEVEL", self.level())
+            .replace("WIDTH", &self.width.to_string())
+            .replace("HEIGHT", &self.height.to_string())
     }
 
     /// Macroblocks of a picture (ITU-T H.264, 7.4.2.1.1).
@@ -81,6 +106,59 @@ pub(super) struct Encoder {
     pub chain: Vec<gst::Element>,
     /// The encoder among them.
     pub encode: gst::Element,
+    /// How pictures get into it.
+    pub way: Way,
+    /// Asks for a key frame with the next picture.
+    keys: Keys,
+    pressed: Arc<AtomicBool>,
+    /// Layout that it takes.
+    format: String,
+    /// Its own buffers, if it reads pictures where they are.
+    shelf: Option<Arc<Shelf>>,
+}
+
+/// Asks an encoder for key frames.
+pub(super) struct Press {
+    keys: Keys,
+    pressed: Arc<AtomicBool>,
+}
+
+impl Press {
+    /// The encoder's next picture is to be a key frame, asked for through `out`
+    /// where GStreamer can; false if it cannot be asked for.
+    pub fn key(&self, out: &gst::Element) -> bool {
+        match self.keys {
+            Keys::Event => out.send_event(
+                gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build(),
+            ),
+            Keys::Press => {
+                self.pressed.store(true, Ordering::Relaxed);
+                true
+            }
+            Keys::Never => false,
+        }
+    }
+}
+
+impl Encoder {
+    /// For asking it for key frames.
+    pub fn press(&self) -> Press {
+        Press { keys: self.keys, pressed: self.pressed.clone() }
+    }
+
+    /// Why it cannot read such pictures where they are, if it is to do that.
+    fn misfit(&self, shape: &Shape, picture: Option<&gst::BufferRef>) -> Option<String> {
+        let shelf = self.shelf.as_ref()?;
+        match shape.memory {
+            // Slates are drawn: they have to be copied in any case.
+            Memory::Drawn => None,
+            Memory::Plain => Some("the camera does not lend its pictures".into()),
+            Memory::Dmabuf if *shape.format != *self.format => {
+                Some(format!("{} must be made of the camera's {}", self.format, shape.format))
+            }
+            Memory::Dmabuf => picture.and_then(|picture| shelf.misfit(picture)),
+        }
+    }
 }
 
 /// Makes a candidate's elements, set for `wanted` and for pictures of `shape`:
@@ -94,16 +172,35 @@ pub(super) fn make(
     shape: Option<&Shape>,
 ) -> Result<Encoder> {
     let rung = candidate.rung;
-    rung.limits.check(wanted)?;
+    let keys = candidate.keys();
+    let wanted = wanted.with(keys);
+    rung.limits.check(&wanted)?;
     let convert = element(rung.convert)?;
     if convert.find_property("dither").is_some() {
         convert.set_property_from_str("dither", "none");
     }
     let raw = element("capsfilter")?;
-    raw.set_property("caps", input(rung.input, wanted, shape)?);
-    let encode = element(&candidate.factory)?;
-    for (name, amount) in rung.sets {
-        set(&encode, name, &wanted.amount(*amount))?;
+    let caps = input(rung.input, &wanted, shape)?;
+    raw.set_property("caps", &caps);
+    one_kind(&raw)?;
+    let made = |name: &str, sets: &[(&str, Amount)]| -> Result<gst::Element> {
+        let element = element(name)?;
+        for (name, amount) in sets {
+            set(&element, name, &wanted.amount(*amount))?;
+        }
+        Ok(element)
+    };
+    let encode = made(&candidate.factory, rung.sets)?;
+    let mut shelf = None;
+    match (candidate.way, &candidate.device) {
+        (Way::Dmabuf, Some(device)) => {
+            set(&encode, "output-io-mode", "dmabuf-import")?;
+            let own = Arc::new(Shelf::new(device, &caps)?);
+            place(&raw, &own)?;
+            shelf = Some(own);
+        }
+        (Way::Mmap, _) => set(&encode, "output-io-mode", "mmap")?,
+        _ => {}
     }
     if !rung.controls.is_empty() {
         let mut controls = gst::Structure::builder("controls").build();
@@ -115,25 +212,95 @@ pub(super) fn make(
         ensure!(encode.find_property("extra-controls").is_some(), "it has no extra-controls");
         encode.set_property("extra-controls", controls);
     }
-    let coded = filter(&rung.output.replace("LEVEL", wanted.level()))?;
-    Ok(Encoder { chain: vec![convert, raw, encode.clone(), coded], encode })
+    let pressed = Arc::default();
+    if keys == Keys::Press {
+        press_before_picture(&encode, &pressed)?;
+    }
+    let format = caps.structure(0).and_then(|s| s.get::<String>("format").ok()).unwrap_or_default();
+    let mut chain = vec![convert, raw, encode.clone()];
+    for part in rung.then {
+        chain.push(made(part.name, part.sets)?);
+    }
+    chain.push(filter(&wanted.output(rung.output))?);
+    Ok(Encoder { chain, encode, way: candidate.way, keys, pressed, format, shelf })
 }
 
-/// What goes into an encoder: the pictures' own layout if it takes that.
+/// The caps that left `raw` first are those that leave it for ever: what else a converter
+/// adds to them for some pictures (where chroma lies) would have the encoder begin anew.
+fn one_kind(raw: &gst::Element) -> Result<()> {
+    let pad = raw.static_pad("src").context("capsfilter has no src pad")?;
+    let first = Mutex::new(None::<gst::Event>);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && event.type_() == gst::EventType::Caps
+        {
+            let mut first = first.lock().expect("caps lock");
+            *event = first.get_or_insert_with(|| event.clone()).clone();
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
+/// Pictures that leave `raw` are put where the encoder can read them.
+fn place(raw: &gst::Element, shelf: &Arc<Shelf>) -> Result<()> {
+    let shelf = shelf.clone();
+    let pad = raw.static_pad("src").context("capsfilter has no src pad")?;
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
+            match shelf.place(buffer) {
+                Ok(Some(placed)) => *buffer = placed,
+                // All are on their way: raw pictures are what may be shed.
+                Ok(None) => return gst::PadProbeReturn::Drop,
+                Err(error) => {
+                    warn!("picture for the encoder: {error:#}");
+                    return gst::PadProbeReturn::Drop;
+                }
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
+/// Presses the driver's button before the next picture goes in, when it was asked
+/// for, on the encoder's own thread: controls belong to the descriptor that streams.
+fn press_before_picture(encode: &gst::Element, pressed: &Arc<AtomicBool>) -> Result<()> {
+    let pad = encode.static_pad("sink").context("the encoder has no sink pad")?;
+    let (weak, pressed) = (encode.downgrade(), pressed.clone());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        if pressed.swap(false, Ordering::Relaxed)
+            && let Some(encode) = weak.upgrade()
+            && let Ok(node) = Node::of(encode.property("device-fd"))
+            && let Err(error) =
+                controls::set(&node, &controls::list(&node), FORCE_KEY, &ControlValue::Switch(true))
+        {
+            warn!("key frame: {error:#}");
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
+}
+
+/// What goes into an encoder, one layout: the pictures' own if it takes that.
 fn input(takes: &str, wanted: &Wanted, shape: Option<&Shape>) -> Result<gst::Caps> {
     let text = format!("{takes},width={},height={}", wanted.width, wanted.height);
     let mut caps: gst::Caps = text.parse().with_context(|| format!("caps {text}"))?;
-    let Some(shape) = shape else { return Ok(caps) };
-    let mut own = caps.clone();
-    if let Some(fields) = own.make_mut().structure_mut(0) {
-        fields.set("format", &*shape.format);
-    }
-    if own.can_intersect(&caps) {
-        caps = own;
+    // A slate's layout says nothing about the camera that will come.
+    if let Some(shape) = shape.filter(|shape| shape.memory != Memory::Drawn) {
+        let mut own = caps.clone();
+        if let Some(fields) = own.make_mut().structure_mut(0) {
+            fields.set("format", &*shape.format);
+        }
+        if own.can_intersect(&caps) {
+            caps = own;
+        }
     }
     if let Some(fields) = caps.make_mut().structure_mut(0) {
         fields.fixate_field("format");
-        fields.set("colorimetry", &*shape.colorimetry);
+        if let Some(shape) = shape {
+            fields.set("colorimetry", &*shape.colorimetry);
+        }
     }
     Ok(caps)
 }
@@ -196,6 +363,67 @@ mod tests {
         assert_eq!(wanted.amount(Amount::Bps), "2510000");
         assert_eq!(wanted.amount(Amount::BpsIn { step: 25_000, max: 25_000_000 }), "2525000");
         assert_eq!(wanted.amount(Amount::Gop), "60");
+    }
+
+    /// Where no key frame can be asked for, one comes every second, or sooner if so wanted.
+    #[test]
+    fn key_frames_that_cannot_be_asked_for_come_every_second() {
+        let wanted = wanted(1280, 720, 25, 2500);
+        assert_eq!(wanted.with(Keys::Never).gop_frames, 25);
+        assert_eq!(wanted.with(Keys::Press).gop_frames, 60);
+        let near = Wanted { gop_frames: 10, ..wanted };
+        assert_eq!(near.with(Keys::Never).gop_frames, 10);
+    }
+
+    /// An encoder is given the camera's layout if it takes that, and no slate's.
+    #[test]
+    fn input_is_the_cameras_layout_where_possible() {
+        gst::init().unwrap();
+        let shape = |format: &str, memory| Shape {
+            format: format.into(),
+            colorimetry: "bt709".into(),
+            memory,
+        };
+        let taken = |shape: &Shape| {
+            let caps = "video/x-raw,format=(string){NV12,I420}";
+            let caps = input(caps, &wanted(640, 360, 25, 1000), Some(shape)).unwrap();
+            caps.structure(0).unwrap().get::<String>("format").unwrap()
+        };
+        assert_eq!(taken(&shape("I420", Memory::Plain)), "I420");
+        assert_eq!(taken(&shape("YUY2", Memory::Dmabuf)), "NV12");
+        assert_eq!(taken(&shape("I420", Memory::Drawn)), "NV12");
+    }
+
+    /// What comes in other caps later, but goes out in the same layout, does not have the
+    /// encoder begin anew.
+    #[test]
+    fn an_encoder_sees_one_kind_of_picture() {
+        gst::init().unwrap();
+        let raw = filter("video/x-raw,format=NV12").unwrap();
+        one_kind(&raw).unwrap();
+        let (source, sink) = (raw.static_pad("sink").unwrap(), raw.static_pad("src").unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let end = gst::Pad::builder(gst::PadDirection::Sink)
+            .event_function(move |_, _, event| {
+                if let gst::EventView::Caps(caps) = event.view() {
+                    noted.lock().unwrap().push(caps.caps_owned());
+                }
+                true
+            })
+            .build();
+        end.set_active(true).unwrap();
+        sink.link(&end).unwrap();
+        raw.set_state(gst::State::Playing).unwrap();
+        assert!(source.send_event(gst::event::StreamStart::new("t")));
+        let base = "video/x-raw,format=NV12,width=64,height=32,framerate=5/1";
+        for more in ["", ",chroma-site=mpeg2", ""] {
+            let caps: gst::Caps = format!("{base}{more}").parse().unwrap();
+            assert!(source.send_event(gst::event::Caps::new(&caps)));
+        }
+        raw.set_state(gst::State::Null).unwrap();
+        let seen = seen.lock().unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|caps| caps == &seen[0]), "{seen:?}");
     }
 
     /// A wrong setting is an error with its name, not a panic.

@@ -2,7 +2,10 @@
 //!
 //! It passes if coded pictures come out in time and in order, the first is a
 //! key frame with its parameter sets, and the profile is one that browsers take.
+//! What goes in is what will really come where that is known: the camera's own
+//! picture, then slates.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,16 +14,29 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use serde::Serialize;
 
-use super::ladder::Candidate;
-use super::{Encoder, Wanted, element, make};
+use super::ladder::{Rung, Way};
+use super::machine::Candidate;
+use super::{Wanted, element, make};
 use crate::capture::annexb::Head;
+use crate::capture::switch::Shape;
 
 /// Coded pictures that a trial waits for.
 const PICTURES: u64 = 6;
 
-/// Pictures that an encoder may hold back: chips work on two or three at once.
-/// One that holds more is looking ahead, and late.
-const HELD: u64 = 3;
+/// So many of them are the camera's; slates follow.
+const CAMERA: u64 = 4;
+
+/// A trial whose driver hangs is left behind so long after its deadline.
+const HANGS: Duration = Duration::from_secs(1);
+
+/// What is known of the pictures that will come.
+#[derive(Clone, Debug)]
+pub(in crate::capture) struct Example {
+    /// What they are made of.
+    pub shape: Shape,
+    /// One of the camera's.
+    pub picture: Option<gst::Sample>,
+}
 
 /// What a candidate did.
 #[derive(Clone, Debug, Serialize)]
@@ -29,6 +45,12 @@ pub struct Trial {
     pub encoder: String,
     /// The chip it stands for.
     pub chip: String,
+    /// Kernel driver, if it has one.
+    pub driver: Option<String>,
+    /// V4L2 node, if it has one.
+    pub node: Option<String>,
+    /// How pictures got into it; `None` if it is not on this machine.
+    pub io_mode: Option<Way>,
     /// What it is worth, or why it was refused.
     pub outcome: Result<Passed, String>,
 }
@@ -44,23 +66,73 @@ pub struct Passed {
     pub profile: String,
 }
 
-/// Tries a candidate. Blocks for up to `deadline` and the time GStreamer takes to stop.
-pub fn run(candidate: &Candidate, wanted: &Wanted, deadline: Duration) -> Trial {
-    let outcome =
-        encode(candidate, wanted, Instant::now() + deadline).map_err(|error| format!("{error:#}"));
-    Trial { encoder: candidate.factory.clone(), chip: candidate.rung.chip.to_owned(), outcome }
+/// Tries a candidate. Blocks until `deadline`, and no longer than [`HANGS`] after it.
+pub(in crate::capture) fn run(
+    candidate: &Candidate,
+    wanted: &Wanted,
+    example: Option<&Example>,
+    deadline: Duration,
+) -> Trial {
+    let device = candidate.device.as_ref();
+    Trial {
+        encoder: candidate.factory.clone(),
+        chip: candidate.rung.chip.to_owned(),
+        driver: device.map(|device| device.driver.clone()),
+        node: device.map(|device| device.node.display().to_string()),
+        io_mode: Some(candidate.way),
+        outcome: aside(candidate, wanted, example, deadline).map_err(|error| format!("{error:#}")),
+    }
 }
 
-fn encode(candidate: &Candidate, wanted: &Wanted, until: Instant) -> Result<Passed> {
-    let Encoder { chain, .. } = make(candidate, wanted, None)?;
-    let raw = format!(
-        "video/x-raw,format=I420,width={},height={},framerate={}/1",
-        wanted.width, wanted.height, wanted.fps
-    );
-    let source = gst_app::AppSrc::builder()
-        .caps(&raw.parse::<gst::Caps>()?)
-        .format(gst::Format::Time)
-        .build();
+/// On a thread of its own, for a driver may never come back: then that is lost, and only that.
+fn aside(
+    candidate: &Candidate,
+    wanted: &Wanted,
+    example: Option<&Example>,
+    deadline: Duration,
+) -> Result<Passed> {
+    let (candidate, wanted, example) = (candidate.clone(), *wanted, example.cloned());
+    let (tell, told) = mpsc::channel();
+    let trial = move || {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(encode(&candidate, &wanted, example.as_ref(), Instant::now() + deadline));
+    };
+    std::thread::Builder::new().name("trial".into()).spawn(trial).context("start a trial")?;
+    told.recv_timeout(deadline + HANGS).unwrap_or_else(|_| {
+        metrics::counter!("floorcast_capture_stuck_total").increment(1);
+        bail!("its driver hangs")
+    })
+}
+
+impl Trial {
+    /// A rung that this machine does not have.
+    pub fn absent(rung: &Rung) -> Self {
+        Self {
+            encoder: rung.name.to_owned(),
+            chip: rung.chip.to_owned(),
+            driver: None,
+            node: None,
+            io_mode: None,
+            outcome: Err("not on this machine".into()),
+        }
+    }
+}
+
+fn encode(
+    candidate: &Candidate,
+    wanted: &Wanted,
+    example: Option<&Example>,
+    until: Instant,
+) -> Result<Passed> {
+    let encoder = make(candidate, wanted, example.map(|example| &example.shape))?;
+    let camera = example.and_then(|example| example.picture.as_ref());
+    if let Some(example) = example {
+        let picture = camera.and_then(|sample| sample.buffer());
+        if let Some(why) = encoder.misfit(&example.shape, picture) {
+            bail!("{why}");
+        }
+    }
+    let source = gst_app::AppSrc::builder().format(gst::Format::Time).build();
     let parse = element("h264parse")?;
     parse.set_property("config-interval", -1i32);
     let out = gst_app::AppSink::builder()
@@ -68,23 +140,42 @@ fn encode(candidate: &Candidate, wanted: &Wanted, until: Instant) -> Result<Pass
         .sync(false)
         .build();
     let pipeline = gst::Pipeline::new();
+    let slates = raw_caps(wanted, if example.is_some() { "I420" } else { &encoder.format })?;
     let mut all = vec![source.clone().upcast()];
-    all.extend(chain);
+    all.extend(encoder.chain);
     all.extend([parse, out.clone().upcast()]);
     pipeline.add_many(&all)?;
     gst::Element::link_many(&all).context("its caps do not fit")?;
-    // No end of stream: it would flush what an encoder holds back, and a live
-    // stream has none.
-    for picture in 0..PICTURES + HELD {
-        source.push_buffer(test_picture(wanted, picture))?;
-    }
-    let result = watch(&pipeline, &out, until);
-    // A driver may hang here too: then the thread is lost, not the daemon's main path.
+    let push = |n: u64| -> Result<()> {
+        let (mut buffer, caps) = match camera.and_then(|s| s.buffer().zip(s.caps())) {
+            // The same picture again, as far as memory goes.
+            Some((buffer, caps)) if n < CAMERA => (buffer.copy(), caps.to_owned()),
+            _ => (test_picture(wanted, n), slates.clone()),
+        };
+        if let Some(buffer) = buffer.get_mut() {
+            let at = n * 1_000_000_000 / u64::from(wanted.fps);
+            buffer.set_pts(gst::ClockTime::from_nseconds(at));
+        }
+        source.push_sample(&gst::Sample::builder().buffer(&buffer).caps(&caps).build())?;
+        Ok(())
+    };
+    let result = watch(&pipeline, &out, u64::from(candidate.rung.holds), push, until);
     let _ = pipeline.set_state(gst::State::Null);
     result
 }
 
-/// A picture that moves, so that the encoder has work to do.
+fn raw_caps(wanted: &Wanted, format: &str) -> Result<gst::Caps> {
+    let Wanted { width, height, fps, .. } = wanted;
+    // As the switch hands pictures on: other caps than the camera's would begin anew.
+    let caps = format!(
+        "video/x-raw,format={format},width={width},height={height},framerate={fps}/1,\
+         pixel-aspect-ratio=1/1,interlace-mode=progressive,colorimetry=bt709"
+    );
+    Ok(caps.parse()?)
+}
+
+/// A picture that moves, so that the encoder has work to do; without colour, so that it
+/// is the same in every 4:2:0 layout.
 fn test_picture(wanted: &Wanted, n: u64) -> gst::Buffer {
     let (width, height) = (wanted.width as usize, wanted.height as usize);
     let mut data = vec![128u8; width * height * 3 / 2];
@@ -92,20 +183,26 @@ fn test_picture(wanted: &Wanted, n: u64) -> gst::Buffer {
         let shift = y / 3 + 4 * n as usize;
         row.iter_mut().enumerate().for_each(|(x, luma)| *luma = (x / 2 + shift) as u8);
     }
-    let mut buffer = gst::Buffer::from_mut_slice(data);
-    if let Some(buffer) = buffer.get_mut() {
-        buffer.set_pts(gst::ClockTime::from_nseconds(n * 1_000_000_000 / u64::from(wanted.fps)));
-    }
-    buffer
+    gst::Buffer::from_mut_slice(data)
 }
 
-fn watch(pipeline: &gst::Pipeline, out: &gst_app::AppSink, until: Instant) -> Result<Passed> {
+/// Pushes pictures, as many ahead as the encoder may hold back, and waits for what comes of
+/// them. No end of stream: it would flush what an encoder keeps, and a live stream has none.
+fn watch(
+    pipeline: &gst::Pipeline,
+    out: &gst_app::AppSink,
+    ahead: u64,
+    push: impl Fn(u64) -> Result<()>,
+    until: Instant,
+) -> Result<Passed> {
     let began = Instant::now();
+    (0..ahead).try_for_each(&push)?;
     if pipeline.set_state(gst::State::Playing).is_err() {
         bail!(complaint(pipeline).unwrap_or_else(|| "it does not start".into()));
     }
     let (mut first, mut last, mut profile) = (None, None, String::new());
     for picture in 0..PICTURES {
+        push(picture + ahead)?;
         let sample = loop {
             let slice = gst::ClockTime::from_mseconds(20);
             if let Some(sample) = out.try_pull_sample(slice) {
@@ -161,29 +258,21 @@ fn complaint(pipeline: &gst::Pipeline) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ladder::{Amount, LADDER, Limits, Retune, Rung, candidates};
+    use super::super::ladder::{Amount, LADDER, Rung};
+    use super::super::machine::candidates;
     use super::*;
 
     const WANTED: Wanted =
         Wanted { width: 320, height: 180, fps: 30, bitrate_kbps: 500, gop_frames: 30 };
 
-    const BROKEN: Rung = Rung {
-        name: "identity",
-        chip: "test",
-        drivers: &[],
-        convert: "videoconvert",
-        input: "video/x-raw,format=I420",
-        sets: &[],
-        controls: &[],
-        retune: Retune::Replace,
-        output: "video/x-h264",
-        limits: Limits { max: (4096, 4096), min: (2, 2), multiple: 2, min_fps: 1, min_gop: 1 },
-    };
+    const BROKEN: Rung =
+        Rung { name: "identity", chip: "test", input: "video/x-raw,format=I420", ..Rung::BASE };
 
     fn refused(rung: &'static Rung, deadline: Duration) -> String {
         gst::init().unwrap();
-        let candidate = Candidate { factory: rung.name.to_owned(), rung };
-        run(&candidate, &WANTED, deadline).outcome.unwrap_err()
+        let candidate =
+            Candidate { factory: rung.name.to_owned(), rung, device: None, way: Way::Memory };
+        run(&candidate, &WANTED, None, deadline).outcome.unwrap_err()
     }
 
     /// Both software encoders are here and make what browsers take.
@@ -192,7 +281,7 @@ mod tests {
         gst::init().unwrap();
         for name in ["x264enc", "openh264enc"] {
             let candidates = candidates(LADDER, Some(name));
-            let trial = run(&candidates[0], &WANTED, Duration::from_secs(10));
+            let trial = run(&candidates[0], &WANTED, None, Duration::from_secs(10));
             let passed = trial.outcome.unwrap();
             assert_eq!(passed.profile, "constrained-baseline", "{name}");
             assert!(passed.each_ms > 0.0);

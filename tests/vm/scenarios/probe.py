@@ -27,6 +27,12 @@ async def run(bench):
             assert any("640x360 at " in x and "30" in x for x in about), about
         trials = [line for line in lines if line[:2] in ("+ ", "- ")]
         passed = [line.split()[1] for line in trials if line[0] == "+"]
+        head = next(line for line in lines if "driver" in line and "io-mode" in line)
+        for line in trials:
+            # Columns that are found by their heads: name, driver, io-mode, result.
+            starts = [head.index(word) for word in ("encoder", "driver", "io-mode", "result")]
+            cells = [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None])]
+            assert all(cells), f"a column is empty: {line}"
         assert {"x264enc", "openh264enc"} <= set(passed), trials
         assert all(" ms" in line for line in trials if line[0] == "+"), trials
         absent = [line for line in trials if "not on this machine" in line]
