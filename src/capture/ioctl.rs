@@ -332,6 +332,18 @@ pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).trim().to_owned()
 }
 
+/// Asks for `count` buffers of the driver's own; it gives more or fewer: how many.
+///
+/// # Errors
+/// As `VIDIOC_REQBUFS`: somebody else has some, or streams.
+pub(super) fn request_buffers(node: &Node, kind: u32, count: u32) -> io::Result<u32> {
+    let mut raw: sys::v4l2_requestbuffers = zeroed();
+    (raw.count, raw.type_) = (count, kind);
+    raw.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
+    call(node.fd(), vidioc::VIDIOC_REQBUFS, &mut raw)?;
+    Ok(raw.count)
+}
+
 /// All zero.
 pub(super) fn zeroed<T: Kernel>() -> T {
     // SAFETY: `Kernel` is implemented for structures of plain integers and

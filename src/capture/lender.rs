@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use v4l::v4l_sys as sys;
 use v4l::v4l2::vidioc;
 
-use super::ioctl::{Kernel, Node, Planes, buffer_type, call, zeroed};
+use super::ioctl::{Kernel, Node, Planes, buffer_type, call, request_buffers, zeroed};
 
 impl Kernel for sys::v4l2_format {}
 impl Kernel for sys::v4l2_exportbuffer {}
@@ -64,7 +64,7 @@ pub(super) fn borrow(
 pub(super) fn lends(node: &Node, planes: Planes) -> bool {
     let lent = export(node, buffer_type(planes), 1).is_ok();
     // Its next owner begins with none.
-    let _ = request(node, buffer_type(planes), 0);
+    let _ = request_buffers(node, buffer_type(planes), 0);
     lent
 }
 
@@ -117,16 +117,8 @@ fn multi_pix() -> sys::v4l2_pix_format_mplane {
     unsafe { raw.fmt.pix_mp }
 }
 
-fn request(node: &Node, kind: u32, count: u32) -> io::Result<u32> {
-    let mut raw: sys::v4l2_requestbuffers = zeroed();
-    (raw.count, raw.type_) = (count, kind);
-    raw.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
-    call(node.fd(), vidioc::VIDIOC_REQBUFS, &mut raw)?;
-    Ok(raw.count)
-}
-
 fn export(node: &Node, kind: u32, count: u32) -> io::Result<Vec<OwnedFd>> {
-    let got = request(node, kind, count)?;
+    let got = request_buffers(node, kind, count)?;
     let one = |index| {
         let mut raw: sys::v4l2_exportbuffer = zeroed();
         (raw.type_, raw.index) = (kind, index);

@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use v4l::v4l_sys as sys;
 use v4l::v4l2::vidioc;
 
-use super::ioctl::{Node, Planes, buffer_type, call, zeroed};
+use super::ioctl::{Node, Planes, buffer_type, call, request_buffers, zeroed};
 
 /// Buffers asked for; drivers that need more give more.
 const BUFFERS: u32 = 2;
@@ -23,21 +23,14 @@ const BUFFERS: u32 = 2;
 /// The driver does not start, or somebody else streams.
 pub(super) fn rehearse(node: &Node, planes: Planes) -> io::Result<()> {
     let fd = node.fd();
-    let count = request(fd, planes, BUFFERS)?;
+    let mut kind = buffer_type(planes);
+    let count = request_buffers(node, kind, BUFFERS)?;
     for index in 0..count {
         queue(fd, planes, index)?;
     }
-    let mut kind = buffer_type(planes);
     call(fd, vidioc::VIDIOC_STREAMON, &mut kind)?;
     call(fd, vidioc::VIDIOC_STREAMOFF, &mut kind)?;
-    request(fd, planes, 0).map(drop)
-}
-
-fn request(fd: RawFd, planes: Planes, count: u32) -> io::Result<u32> {
-    let mut raw: sys::v4l2_requestbuffers = zeroed();
-    (raw.count, raw.type_) = (count, buffer_type(planes));
-    raw.memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
-    call(fd, vidioc::VIDIOC_REQBUFS, &mut raw).map(|()| raw.count)
+    request_buffers(node, kind, 0).map(drop)
 }
 
 fn queue(fd: RawFd, planes: Planes, index: u32) -> io::Result<()> {
