@@ -124,23 +124,15 @@ async def play(scenario: ModuleType, root: pathlib.Path, daemon: pathlib.Path) -
     return True
 
 
-OWED = {
-    "zero_copy": "the trial with the camera's own dmabufs stalls in vicodec; mmap takes over",
-}
-"""Scenarios that run only when named, and what they wait for."""
-
-
 def main() -> int:
     root, daemon = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
     known = {path.stem: load(path) for path in sorted((HERE / "scenarios").glob("*.py"))}
     benches = {name for name, scenario in known.items() if getattr(scenario, "BENCH", False)}
-    wanted = sys.argv[3:] or [name for name in known if name not in OWED.keys() | benches]
+    wanted = sys.argv[3:] or [name for name in known if name not in benches]
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         print(f"vm: no scenario {unknown}; there is: {', '.join(known)}", file=sys.stderr)
         return 2
-    for name in sorted(OWED.keys() - set(wanted)) if not sys.argv[3:] else []:
-        print(f"vm: {name}: left out: {OWED[name]}", flush=True)
     began = time.monotonic()
     passed = sum(asyncio.run(play(known[name], root, daemon)) for name in wanted)
     took = time.monotonic() - began
