@@ -273,6 +273,8 @@ impl Engine {
                 self.by_session.insert(session, at);
                 self.by_ufrag.insert(viewer.ufrag.clone(), at);
                 self.viewers[at] = Some(Box::new(viewer));
+                // Its first check is not to wait with the others' reports.
+                self.rests_until = now;
                 self.after(at, now);
             }
             Command::Close(session, end, reply) => {
