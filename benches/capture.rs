@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use film::pictures;
-use floorcast::capture::{self, Look, Pixels, RawPicture, Source};
+use floorcast::capture::{self, Look, Pixels, RawPicture, Source, Style};
 use floorcast::clock;
 use floorcast::config::Problems;
 use floorcast::config::camera::CameraFile;
@@ -19,6 +19,7 @@ use floorcast::feed::ring::Ring;
 use floorcast::model::Label;
 use floorcast::status::Status;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Every value of every histogram and the sum of every counter, by name.
@@ -71,8 +72,8 @@ fn row(name: &str, mut values: Vec<f64>) {
 }
 
 fn look() -> Look {
-    let (brand, wall) = (Label::default(), Arc::new(clock::WallClock::new()));
-    Look { brand, accent: "#d98a1f".into(), wall }
+    let style = Style { brand: Label::default(), accent: "#d98a1f".into() };
+    Look { style: watch::channel(style).1, wall: Arc::new(clock::WallClock::new()) }
 }
 
 async fn measure(recorder: &Recorder, width: u32, height: u32, seconds: u64) -> anyhow::Result<()> {

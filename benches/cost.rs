@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use film::pictures;
 use floorcast::capture::encoder::ladder::{Amount, LADDER};
-use floorcast::capture::{self, Look, Pixels, RawPicture, Source};
+use floorcast::capture::{self, Look, Pixels, RawPicture, Source, Style};
 use floorcast::clock;
 use floorcast::config::Problems;
 use floorcast::config::camera::{CameraFile, Settings};
@@ -91,11 +91,12 @@ impl Filmed {
         let (ring, status) = (Ring::new("cost".into()), Status::new());
         let (settings, stop) = (watch::Sender::new(camera.settings()), CancellationToken::new());
         let wall = Arc::new(clock::WallClock::new());
+        let style = Style { brand: Label::default(), accent: "#d98a1f".into() };
         let run = tokio::spawn(capture::run(
             camera,
             settings.subscribe(),
             Source::Push(push),
-            Look { brand: Label::default(), accent: "#d98a1f".into(), wall },
+            Look { style: watch::channel(style).1, wall },
             ring.clone(),
             status.clone(),
             stop.clone(),

@@ -23,7 +23,8 @@ use floorcast::feed::ring::Ring;
 use floorcast::model::{Captured, Frame, Label, Mono};
 use floorcast::status::Status;
 use floorcast::web::whep::gate;
-use floorcast::web::{self, FeedInfo, Listeners, StudioInfo, Tuning};
+use floorcast::web::{self, FeedInfo, Listeners, Showing, StudioInfo, Tuning};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const FPS: u32 = 30;
@@ -162,7 +163,8 @@ fn studio(ring: &Arc<Ring>) -> StudioInfo {
         ring: ring.clone(),
         profile: Arc::default(),
     };
-    StudioInfo {
+    let showing = Showing {
+        number: 1,
         site: Site { site: "site".into(), id: "box".into() },
         studio: Studio {
             name: Label::default(),
@@ -171,7 +173,10 @@ fn studio(ring: &Arc<Ring>) -> StudioInfo {
             logo: None,
             figures: Vec::new(),
         },
-        feeds: [feed].into(),
+        feeds: vec![feed],
+    };
+    StudioInfo {
+        showing: watch::Sender::new(Arc::new(showing)).subscribe(),
         board: Board::new([].into()),
         wall: Arc::new(WallClock::new()),
         status: Status::new(),

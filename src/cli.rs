@@ -119,13 +119,14 @@ fn load(text: &str, name: &str) -> Option<Config> {
 }
 
 fn summary(config: &Config) -> String {
-    let public = config.tags.iter().filter(|t| t.public).count();
+    let tags = || config.tags.iter().filter(|t| !t.is_retired());
+    let public = tags().filter(|t| t.public).count();
     format!(
         "{} camera(s), {} Modbus endpoint(s), {} broker(s), {} tag(s), {public} of them public: fine",
         config.cameras.len(),
         config.buses.len(),
         config.brokers.len(),
-        config.tags.len(),
+        tags().count(),
     )
 }
 

@@ -199,6 +199,29 @@ pub struct Tag {
     pub source: Arc<str>,
 }
 
+impl Tag {
+    /// Stands for an id whose tag has gone: private, without a name or samples.
+    pub fn retired(id: TagId) -> Self {
+        Self {
+            id,
+            name: "".into(),
+            label: Label::default(),
+            unit: String::new(),
+            decimals: 0,
+            range: None,
+            warn: (None, None),
+            stale_after: Duration::ZERO,
+            public: false,
+            source: "".into(),
+        }
+    }
+
+    /// True for what [`Self::retired`] makes.
+    pub fn is_retired(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
 /// A sample's value.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(untagged)]

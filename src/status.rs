@@ -152,6 +152,17 @@ impl Status {
         self.changes.send_modify(|n| *n += 1);
     }
 
+    /// Forgets the parts that are no more.
+    pub fn forget(&self, gone: impl Fn(&str) -> bool) {
+        let mut parts = self.parts.lock().expect("status lock");
+        for (part, old) in parts.extract_if(.., |part, _| gone(part)) {
+            gauge(&part, old.state, old.code).set(0.0);
+            metrics::gauge!("floorcast_part_live", "part" => part.to_string()).set(0.0);
+        }
+        drop(parts);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
     /// One part's health.
     pub fn get(&self, part: &str) -> Option<Health> {
         self.parts.lock().expect("status lock").get(part).cloned()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use floorcast::capture::{self, Look, Pictures, Pixels, RawPicture, Source};
+use floorcast::capture::{self, Look, Pictures, Pixels, RawPicture, Source, Style};
 use floorcast::clock::{self, WallClock};
 use floorcast::config::Problems;
 use floorcast::config::camera::{Camera, CameraFile, Settings};
@@ -41,7 +41,8 @@ fn camera(toml: &str) -> Camera {
 
 fn look() -> Look {
     let brand = Label { zh: "样板灌装厂".into(), en: "Model Filling".into() };
-    Look { brand, accent: "#d98a1f".into(), wall: Arc::new(WallClock::new()) }
+    let style = Style { brand, accent: "#d98a1f".into() };
+    Look { style: tokio::sync::watch::channel(style).1, wall: Arc::new(WallClock::new()) }
 }
 
 fn start(camera: Camera) -> Line {

@@ -134,7 +134,7 @@ async fn strip_tells_the_capture_time() {
     let demo = Demo::start(free_port()).await;
     let (give, mut take) = mpsc::channel(4);
     let sink = move |at, data| drop(give.try_send((at, data)));
-    demo.line.camera("sim:line", (640, 360), 50, sink).expect("camera");
+    demo.line.camera("sim:line", (640, 360), 50, demo.stop.clone(), sink).expect("camera");
     for _ in 0..25 {
         let (at, data) = timeout(DEADLINE, take.recv()).await.expect("picture").expect("picture");
         assert!(clock::now() >= at, "no picture comes before its time");
@@ -177,9 +177,12 @@ async fn sensors_survive_a_broker_restart() {
 #[tokio::test]
 async fn unknown_camera_is_refused() {
     let demo = Demo::start(free_port()).await;
-    let refused = demo.line.camera("sim:roof", (640, 360), 30, |_, _| {}).expect_err("refused");
+    let refused = demo
+        .line
+        .camera("sim:roof", (640, 360), 30, demo.stop.clone(), |_, _| {})
+        .expect_err("refused");
     assert!(format!("{refused:#}").contains("sim:line"), "{refused:#}");
-    let odd = demo.line.camera("sim:line", (641, 360), 30, |_, _| {});
+    let odd = demo.line.camera("sim:line", (641, 360), 30, demo.stop.clone(), |_, _| {});
     assert!(odd.is_err());
     demo.end().await;
 }

@@ -3,8 +3,9 @@
 #[cfg(feature = "sim")]
 use anyhow::Context;
 use anyhow::{Result, bail};
+use tokio_util::sync::CancellationToken;
 
-use super::Stage;
+use super::stage::Stage;
 use crate::capture::Source;
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -80,28 +81,24 @@ impl DemoLine {
     }
 
     /// Where a camera's pictures come from.
-    pub(super) fn source(&self, camera: &Camera) -> Result<Source> {
+    pub(super) fn source(&self, camera: &Camera, stop: &CancellationToken) -> Result<Source> {
         if !camera.port.starts_with(PORT) {
             return Ok(Source::V4l2);
         }
         let Some(line) = &self.0 else {
-            bail!(
-                "camera {}: {} is the demo line, which this build leaves out",
-                camera.id,
-                camera.port
-            )
+            bail!("camera {}: {} is the demo line, which does not run here", camera.id, camera.port)
         };
-        draw(line, camera)
+        draw(line, camera, stop)
     }
 }
 
 #[cfg(feature = "sim")]
-fn draw(line: &Running, camera: &Camera) -> Result<Source> {
+fn draw(line: &Running, camera: &Camera, stop: &CancellationToken) -> Result<Source> {
     use crate::capture::{Pixels, RawPicture, push};
 
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let (pictures, source) = push::channel(&camera.id.0, Pixels::I420, width, height, fps);
-    line.camera(&camera.port, (width, height), fps, move |at, data| {
+    line.camera(&camera.port, (width, height), fps, stop.clone(), move |at, data| {
         pictures.push(RawPicture { at, data });
     })
     .with_context(|| format!("camera {}", camera.id))?;
@@ -109,6 +106,6 @@ fn draw(line: &Running, camera: &Camera) -> Result<Source> {
 }
 
 #[cfg(not(feature = "sim"))]
-fn draw(line: &Running, _camera: &Camera) -> Result<Source> {
+fn draw(line: &Running, _camera: &Camera, _stop: &CancellationToken) -> Result<Source> {
     match *line {}
 }

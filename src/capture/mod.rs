@@ -63,7 +63,7 @@ use flow::Flow;
 pub use push::{Pictures, Pixels, PushSource, RawPicture};
 use report::Reporter;
 use session::Sessions;
-pub use slates::Look;
+pub use slates::{Look, Style};
 use switch::{Closer, Switch};
 
 /// A viewer's wish for a key frame is granted once per this.

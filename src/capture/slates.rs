@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use gstreamer as gst;
+use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -31,13 +32,20 @@ pub(super) const PERIOD: Duration = Duration::from_millis(1000 / FPS as u64);
 /// takes its colours from the camera and shows no slate at all.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What every slate of a box looks like.
-#[derive(Clone)]
-pub struct Look {
-    /// The manufacturer's name, from the configuration.
+/// The house's style, from the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Style {
+    /// The manufacturer's name.
     pub brand: Label,
     /// `#rrggbb`
     pub accent: String,
+}
+
+/// What every slate of a box looks like.
+#[derive(Clone)]
+pub struct Look {
+    /// The house's style, and changes of it.
+    pub style: watch::Receiver<Style>,
     /// For the time on it.
     pub wall: Arc<WallClock>,
 }
@@ -71,6 +79,7 @@ pub(super) async fn run(
 async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Result<()> {
     let caps = Pixels::I420.caps(camera.width, camera.height, camera.fps)?;
     let (mut on, mut resting) = (switch.on(), switch.resting());
+    let mut style = look.style.clone();
     let mut painter: Option<Arc<Mutex<Painter>>> = None;
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -81,11 +90,12 @@ async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Res
             On::Camera => Reason::Starting,
         };
         let painter = match &painter {
-            Some(painter) => painter.clone(),
-            None => {
-                let (width, height, look) = (camera.width, camera.height, look.clone());
+            Some(painter) if !style.has_changed().unwrap_or(false) => painter.clone(),
+            _ => {
+                let (width, height) = (camera.width, camera.height);
+                let Style { brand, accent } = style.borrow_and_update().clone();
                 let made = blocking("draw the slate", move || {
-                    Painter::new(width, height, &look.brand, &look.accent)
+                    Painter::new(width, height, &brand, &accent)
                 });
                 painter.insert(Arc::new(Mutex::new(made.await??))).clone()
             }

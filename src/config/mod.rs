@@ -6,6 +6,7 @@
 
 pub mod camera;
 pub mod count;
+pub mod difference;
 pub mod modbus;
 pub mod mqtt;
 pub mod problems;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 pub use problems::Problems;
 
@@ -65,21 +67,39 @@ pub struct Config {
     pub buses: Vec<modbus::Bus>,
     /// MQTT brokers, ids unique.
     pub brokers: Vec<mqtt::Broker>,
-    /// All tags of all sources; `tags[i].id` is `TagId(i)`.
+    /// All tags of all sources; `tags[i].id` is `TagId(i)`. Some may be retired.
     pub tags: Arc<[Tag]>,
 }
 
-/// Reads a configuration: TOML text to checked values, or every mistake in it.
+impl Config {
+    /// The same without cameras, buses and brokers: what is on air before they start.
+    pub fn without_sources(&self) -> Self {
+        let (cameras, buses, brokers) = Default::default();
+        Self { cameras, buses, brokers, ..self.clone() }
+    }
+}
+
+/// Reads a configuration file: TOML text to checked values, or every mistake in it.
 pub fn load(text: &str) -> Result<Config, Problems> {
-    let mut problems = Problems::default();
+    check(parse(text)?, &[])
+}
+
+/// TOML text to the document that it stands for, not checked yet.
+pub fn parse(text: &str) -> Result<Value, Problems> {
     // Straight to the walker's type: a plant's file has ten thousand tags.
-    let mut doc: serde_json::Value = match toml::from_str(text) {
-        Ok(doc) => doc,
-        Err(error) => {
-            problems.add(place(text, error.span()), format!("not TOML: {}", error.message()));
-            return Err(problems);
-        }
-    };
+    toml::from_str(text).map_err(|error| {
+        let mut problems = Problems::default();
+        problems.add(place(text, error.span()), format!("not TOML: {}", error.message()));
+        problems
+    })
+}
+
+/// A document to checked values, or every mistake in it.
+///
+/// A tag that means the same as in `before`, the tags of the configuration that is
+/// on air, keeps its id: what is not touched need not know that there was a change.
+pub fn check(mut doc: Value, before: &[Tag]) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
     let stand_ins = schema::mend(&schema::schema(), &mut doc, &mut problems);
     let file = match serde_json::from_value(doc) {
         Ok(file) => file,
@@ -89,7 +109,7 @@ pub fn load(text: &str) -> Result<Config, Problems> {
         }
     };
     let mut meaning = Problems::default();
-    let config = check(file, &mut meaning);
+    let config = check_file(file, tag::Tags::after(before), &mut meaning);
     for problem in meaning.iter().filter(|p| !stand_ins.explains(p)) {
         problems.add(&problem.key, &problem.message);
     }
@@ -104,8 +124,7 @@ fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
 }
 
 /// Checks raw values: everything that is wrong is in `problems`.
-fn check(file: ConfigFile, problems: &mut Problems) -> Config {
-    let mut tags = tag::Tags::default();
+fn check_file(file: ConfigFile, mut tags: tag::Tags, problems: &mut Problems) -> Config {
     let site = file.site.check(problems);
     let web = file.web.check(problems);
     let metrics = file.metrics.check(problems);

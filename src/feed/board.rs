@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
 use crate::model::{Mono, Sample, Tag, TagId};
@@ -25,7 +26,7 @@ pub const PAST_SAMPLES: usize = 50_000;
 
 /// Every tag's newest sample. Shared by reference.
 pub struct Board {
-    tags: Arc<[Tag]>,
+    tags: ArcSwap<Arc<[Tag]>>,
     newest: RwLock<Vec<Option<Sample>>>,
     past: Mutex<Past>,
     batches: broadcast::Sender<Arc<[Sample]>>,
@@ -38,35 +39,61 @@ struct Past {
 }
 
 impl Board {
-    /// A board for a revision's tags; `tags[i].id` is `TagId(i)`.
+    /// A board for a revision's tags; `tags[i].id` is `TagId(i)`, also where retired.
     pub fn new(tags: Arc<[Tag]>) -> Arc<Self> {
         Arc::new(Self {
             newest: RwLock::new(vec![None; tags.len()]),
             past: Mutex::default(),
             batches: broadcast::Sender::new(BACKLOG),
-            tags,
+            tags: ArcSwap::from_pointee(tags),
         })
     }
 
     /// The revision's tags.
-    pub fn tags(&self) -> &Arc<[Tag]> {
-        &self.tags
+    pub fn tags(&self) -> Arc<[Tag]> {
+        self.tags.load().as_ref().clone()
+    }
+
+    /// Another revision's tags, of which those with the same id are the same. What
+    /// is known of tags that have gone is forgotten; a sample of theirs that still
+    /// comes is nobody's.
+    pub fn retag(&self, tags: Arc<[Tag]>) {
+        let mut newest = self.newest.write().expect("board lock");
+        newest.resize(tags.len(), None);
+        for (slot, tag) in newest.iter_mut().zip(&*tags) {
+            if tag.is_retired() {
+                *slot = None;
+            }
+        }
+        let mut past = self.past.lock().expect("board lock");
+        let known =
+            |sample: &Sample| tags.get(sample.tag.0 as usize).is_some_and(|t| !t.is_retired());
+        for (_, batch) in &mut past.batches {
+            if !batch.iter().all(known) {
+                *batch = batch.iter().filter(|sample| known(sample)).cloned().collect();
+            }
+        }
+        past.samples = past.batches.iter().map(|(_, batch)| batch.len()).sum();
+        self.tags.store(Arc::new(tags));
     }
 
     /// Publishes samples that became known together. A sample older than the
     /// newest of its tag is passed on but does not replace it.
-    pub fn publish(&self, samples: Vec<Sample>) {
-        if samples.is_empty() {
-            return;
-        }
+    pub fn publish(&self, mut samples: Vec<Sample>) {
         {
             let mut newest = self.newest.write().expect("board lock");
+            let tags = self.tags.load();
+            let known = |tag: TagId| tags.get(tag.0 as usize).is_some_and(|t| !t.is_retired());
+            samples.retain(|sample| known(sample.tag));
             for sample in &samples {
-                let slot = &mut newest[sample.tag.0 as usize];
+                let Some(slot) = newest.get_mut(sample.tag.0 as usize) else { continue };
                 if slot.as_ref().is_none_or(|old| old.taken <= sample.taken) {
                     *slot = Some(sample.clone());
                 }
             }
+        }
+        if samples.is_empty() {
+            return;
         }
         let samples: Arc<[Sample]> = samples.into();
         let received = samples.iter().map(|s| s.received).max().unwrap_or_default();
@@ -152,6 +179,26 @@ mod tests {
         assert_eq!(board.newest(TagId(0)).map(|s| s.value), Some(Value::Int(2)));
         let got = [batches.try_recv(), batches.try_recv()].map(|b| b.expect("batch").len());
         assert_eq!(got, [1, 1]);
+    }
+
+    /// After another revision's tags: those that stay keep their newest sample, those
+    /// that went are forgotten, and late samples of theirs reach nobody.
+    #[test]
+    fn another_revision_keeps_what_stays() {
+        let board = board(2);
+        board.publish(vec![sample(0, 1, 10), sample(1, 2, 10)]);
+        let mut tags: Vec<Tag> = board.tags().to_vec();
+        tags[0] = Tag::retired(TagId(0));
+        tags.push(Tag { id: TagId(2), name: "t2".into(), ..tags[1].clone() });
+        board.retag(tags.into());
+        let mut batches = board.subscribe();
+        board.publish(vec![sample(0, 3, 20)]);
+        assert!(batches.try_recv().is_err());
+        board.publish(vec![sample(0, 3, 20), sample(2, 4, 20), sample(9, 5, 20)]);
+        let values = |batch: &[Sample]| batch.iter().map(|s| s.value.clone()).collect::<Vec<_>>();
+        assert_eq!(values(&batches.try_recv().unwrap()), [Value::Int(4)]);
+        assert_eq!(values(&board.snapshot()), [Value::Int(2), Value::Int(4)]);
+        assert_eq!(values(&board.past(Mono(0)).concat()), [Value::Int(2), Value::Int(4)]);
     }
 
     /// The past reaches back five seconds and no further.

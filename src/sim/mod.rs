@@ -55,7 +55,6 @@ pub struct Sim {
     truth: Truth,
     strip: bool,
     plc: SocketAddr,
-    stop: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -85,7 +84,7 @@ pub async fn start(
             async move { sensors::publish(&broker, &truth, &until).await }
         }));
     }
-    Ok(Sim { truth, strip: options.strip, plc, stop, tasks: tasks.clone() })
+    Ok(Sim { truth, strip: options.strip, plc, tasks: tasks.clone() })
 }
 
 impl Sim {
@@ -94,7 +93,7 @@ impl Sim {
         self.plc
     }
 
-    /// Starts a camera on a thread of its own, until the line's `stop`. `port`
+    /// Starts a camera on a thread of its own, until `stop`. `port`
     /// is `sim:line` for the whole line or `sim:check` for the inspection.
     ///
     /// `sink` gets `fps` pictures a second: I420, tightly packed, BT.709
@@ -108,6 +107,7 @@ impl Sim {
         port: &str,
         (width, height): (u32, u32),
         fps: u32,
+        stop: CancellationToken,
         sink: impl Fn(Mono, Bytes) + Send + Sync + 'static,
     ) -> anyhow::Result<()> {
         let shot = port.strip_prefix(PORT).and_then(Shot::named).with_context(|| {
@@ -116,7 +116,7 @@ impl Sim {
         ensure!(fps > 0, "demo line: camera {port}: no pictures per second");
         Painter::check(width as usize, height as usize)?;
         let spec = camera::Spec { shot, width, height, fps, strip: self.strip };
-        let (truth, stop, sink) = (self.truth, self.stop.clone(), Arc::new(sink));
+        let (truth, sink) = (self.truth, Arc::new(sink));
         let name = format!("demo camera {port}");
         self.tasks.spawn(supervise(name, stop.clone(), Backoff::DEVICE, move || {
             let (stop, sink) = (stop.clone(), sink.clone());

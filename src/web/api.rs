@@ -36,7 +36,9 @@ async fn studio(State(api): State<Api>) -> Response {
 }
 
 fn describe(Api { info, gate }: &Api) -> Value {
-    let feeds = info.feeds.iter().map(|feed| {
+    let showing = info.showing.borrow().clone();
+    let (site, studio) = (&showing.site, &showing.studio);
+    let feeds = showing.feeds.iter().map(|feed| {
         json!({
             "id": feed.id,
             "name": feed.name,
@@ -47,15 +49,17 @@ fn describe(Api { info, gate }: &Api) -> Value {
             "state": super::state_json(&info.status, &feed.id, &info.wall),
         })
     });
-    let public = info.board.tags().iter().filter(|tag| tag.public);
-    let figure = |id: TagId| info.studio.figures.iter().position(|figure| *figure == id);
+    let tags = info.board.tags();
+    let public = tags.iter().filter(|tag| tag.public);
+    let figure = |id: TagId| studio.figures.iter().position(|figure| *figure == id);
     json!({
         "version": 1,
-        "box": { "site": info.site.site, "id": info.site.id },
-        "name": info.studio.name,
-        "brand": info.studio.brand,
-        "accent": info.studio.accent,
-        "logo": info.studio.logo.as_ref().map(|_| "/assets/logo"),
+        "studio": showing.number,
+        "box": { "site": site.site, "id": site.id },
+        "name": studio.name,
+        "brand": studio.brand,
+        "accent": studio.accent,
+        "logo": studio.logo.as_ref().map(|_| "/assets/logo"),
         "clock": { "state": info.wall.lock(), "error_us": info.wall.error_us() },
         "viewers": gate.viewers(),
         "feeds": feeds.collect::<Vec<_>>(),

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use axum::Router;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -29,14 +29,22 @@ use crate::status::Status;
 pub use whep::FeedInfo;
 pub use whep::engine::Patience;
 
-/// What there is to show.
-pub struct StudioInfo {
+/// What the page tells. Another revision replaces it as a whole.
+pub struct Showing {
+    /// Another one each time: a page that knows another number asks anew.
+    pub number: u32,
     /// The box and its site.
     pub site: Site,
     /// The page's looks.
     pub studio: Studio,
     /// The feeds, in the order of the page.
-    pub feeds: Arc<[FeedInfo]>,
+    pub feeds: Vec<FeedInfo>,
+}
+
+/// What there is to show.
+pub struct StudioInfo {
+    /// What the page tells, and changes of it.
+    pub showing: watch::Receiver<Arc<Showing>>,
     /// The figures.
     pub board: Arc<Board>,
     /// UTC.
@@ -110,7 +118,7 @@ pub async fn serve(
         stop_engine.clone(),
     )?;
     let whep = whep::Whep {
-        feeds: info.feeds.clone(),
+        showing: info.showing.clone(),
         gate: gate.clone(),
         identity: whep::answer::Identity::new()?,
         media,
@@ -118,10 +126,11 @@ pub async fn serve(
         origins: web.cors_origins.clone().into(),
         commands,
     };
+    let logo = info.showing.borrow().studio.logo.clone();
     let router = Router::new()
         .merge(whep::routes(whep))
         .merge(api::routes(api::Api { info: info.clone(), gate }))
-        .merge(page::router(info.studio.logo.as_deref(), &web.cors_origins)?);
+        .merge(page::router(logo.as_deref(), &web.cors_origins)?);
     let tcp = tokio::net::TcpListener::from_std(listeners.tcp).context("web.listen: watch it")?;
     info!(%page, %media, "on air");
     let stop_http = stop.child_token();
@@ -152,7 +161,7 @@ fn spawn_engine(
     queue: mpsc::Receiver<whep::engine::Command>,
     stop: CancellationToken,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-    let (feeds, board) = (info.feeds.clone(), info.board.clone());
+    let (showing, board) = (info.showing.clone(), info.board.clone());
     let (wall, status) = (info.wall.clone(), info.status.clone());
     let (done, ended) = oneshot::channel();
     let body = move || -> anyhow::Result<()> {
@@ -163,7 +172,8 @@ fn spawn_engine(
         runtime.block_on(async {
             let socket = whep::socket::Socket::new(udp)?;
             let watched = status.clone();
-            let parts = whep::engine::Parts { socket, feeds, board, wall, status, gate, patience };
+            let parts =
+                whep::engine::Parts { socket, showing, board, wall, status, gate, patience };
             let engine = whep::engine::Engine::new(parts);
             watched.alive("engine", engine.run(queue, stop)).await
         })

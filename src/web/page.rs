@@ -152,6 +152,14 @@ struct Logo {
     kind: &'static str,
 }
 
+/// Whether the logo is fit to be shown.
+///
+/// # Errors
+/// As [`router`].
+pub fn check_logo(path: &Path) -> anyhow::Result<()> {
+    Logo::read(path).map(drop).with_context(|| format!("studio.logo: {}", path.display()))
+}
+
 impl Logo {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).context("read")?;

@@ -11,7 +11,8 @@ use floorcast::feed::board::Board;
 use floorcast::feed::ring::Ring;
 use floorcast::model::{Captured, Frame, Label, Mono, Quality, Sample, Tag, TagId, Value};
 use floorcast::status::{State, Status};
-use floorcast::web::{self, FeedInfo, Listeners, StudioInfo, Tuning};
+use floorcast::web::{self, FeedInfo, Listeners, Showing, StudioInfo, Tuning};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Ask;
@@ -95,7 +96,8 @@ impl House {
         let wall = Arc::new(WallClock::new());
         let status = Status::new();
         status.set("feed/cam", State::Live, "");
-        let info = StudioInfo {
+        let showing = Showing {
+            number: 1,
             site: Site { site: "site".into(), id: "box".into() },
             studio: Studio {
                 name: Label::default(),
@@ -104,7 +106,10 @@ impl House {
                 logo: None,
                 figures: vec![TagId(2)],
             },
-            feeds: [feed].into(),
+            feeds: vec![feed],
+        };
+        let info = StudioInfo {
+            showing: watch::channel(Arc::new(showing)).1,
             board: board.clone(),
             wall: wall.clone(),
             status,

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::FeedInfo;
+use super::Showing;
 use super::answer::Session;
 use super::gate::{Gate, SessionId};
 use super::socket::{Outbox, Received, Socket};
@@ -28,7 +28,10 @@ use super::track::Track;
 use super::viewer::{BURST_GAP, End, Mode, Surroundings, TimeLine, Viewer, received};
 use crate::clock::{self, WallClock};
 use crate::feed::board::Board;
+use crate::model::FeedId;
 use crate::status::Status;
+
+mod restage;
 
 /// How long the engine waits for whom.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +66,8 @@ pub enum Command {
 pub struct Open {
     /// Its seat.
     pub session: SessionId,
-    /// Index of its feed.
-    pub feed: usize,
+    /// Its feed.
+    pub feed: FeedId,
     /// Its first mode.
     pub mode: Mode,
     /// The machine.
@@ -88,13 +91,18 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// What the engine runs with.
 pub struct Engine {
     socket: Socket,
-    feeds: Arc<[FeedInfo]>,
+    showing: watch::Receiver<Arc<Showing>>,
+    /// Notified when a feed has a new frame.
+    frames: Arc<Notify>,
     figures: Telemetry,
     wall: Arc<WallClock>,
     status: Status,
     gate: Gate,
     patience: Patience,
     line: TimeLine,
+    /// Of what the page tells.
+    number: u32,
+    /// In the order of the page.
     tracks: Vec<Track>,
     viewers: Vec<Option<Box<Viewer>>>,
     free: Vec<usize>,
@@ -118,8 +126,8 @@ pub struct Engine {
 pub struct Parts {
     /// The port.
     pub socket: Socket,
-    /// The feeds; commands name them by index.
-    pub feeds: Arc<[FeedInfo]>,
+    /// The feeds, and changes of them.
+    pub showing: watch::Receiver<Arc<Showing>>,
     /// The figures.
     pub board: Arc<Board>,
     /// UTC.
@@ -135,19 +143,20 @@ pub struct Parts {
 impl Engine {
     /// An engine without viewers.
     pub fn new(parts: Parts) -> Self {
-        let Parts { socket, feeds, board, wall, status, gate, patience } = parts;
+        let Parts { socket, showing, board, wall, status, gate, patience } = parts;
         let now = Instant::now();
-        let tracks = feeds.iter().map(|f| Track::new(f.ring.clone(), f.profile.clone())).collect();
-        Self {
+        let mut engine = Self {
             socket,
             figures: Telemetry::new(board, wall.clone(), now),
-            feeds,
+            showing,
+            frames: Arc::default(),
             wall,
             status,
             gate,
             patience,
             line: TimeLine(now, clock::now()),
-            tracks,
+            number: 0,
+            tracks: Vec::new(),
             viewers: Vec::new(),
             free: Vec::new(),
             by_session: HashMap::new(),
@@ -161,7 +170,9 @@ impl Engine {
             swept: now,
             rests_until: now,
             buffer: String::new(),
-        }
+        };
+        engine.restage();
+        engine
     }
 
     /// Serves until `stop`, then says good-bye to everyone.
@@ -170,17 +181,8 @@ impl Engine {
         mut commands: mpsc::Receiver<Command>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let frames = Arc::new(Notify::new());
-        for feed in self.feeds.iter() {
-            let (mut reader, frames) = (feed.ring.reader(), frames.clone());
-            // Ends with the engine's own runtime.
-            tokio::spawn(async move {
-                loop {
-                    reader.pushed().await;
-                    frames.notify_one();
-                }
-            });
-        }
+        let (frames, mut showing) = (self.frames.clone(), self.showing.clone());
+        showing.mark_changed();
         while !stop.is_cancelled() {
             let wake = tokio::time::Instant::from_std(self.wake());
             let (listeners, rests) = (self.listeners(), self.rests_until > Instant::now());
@@ -195,6 +197,8 @@ impl Engine {
                     ready.context("media port: wait for room")?;
                 }
                 () = self.figures.take(listeners) => {}
+                // An error is the end of who could change it.
+                Ok(()) = showing.changed() => self.restage(),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => break,
@@ -259,6 +263,10 @@ impl Engine {
             Command::Open(open) => {
                 let Open { session, feed, mode, made } = *open;
                 let now = Instant::now();
+                let Some(feed) = self.tracks.iter().position(|track| track.id == feed) else {
+                    // It went while the answer was made.
+                    return self.gate.left(&session);
+                };
                 let watching = self.tracks[feed].watch();
                 // Fresh by the time it connects. Browsers learn from the first frames
                 // how RTP time runs against theirs: a long GOP all at once teaches them
@@ -413,7 +421,8 @@ impl Engine {
         // By this the page knows its clock from ours, and so the true latency.
         let sent = self.wall.utc(clock::now()).0;
         format!(
-            "\"rtp\":{rtp},\"utc_us\":{utc},\"sent_utc_us\":{sent},\"clock\":{lock},\"state\":{state},\"viewers\":{viewers},"
+            "\"studio\":{},\"rtp\":{rtp},\"utc_us\":{utc},\"sent_utc_us\":{sent},\"clock\":{lock},\"state\":{state},\"viewers\":{viewers},",
+            self.number,
         )
     }
 

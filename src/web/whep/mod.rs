@@ -21,8 +21,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::Showing;
 use crate::feed::ring::Ring;
 use crate::model::{FeedId, Label};
 
@@ -50,8 +51,8 @@ pub struct FeedInfo {
 /// What the HTTP side of WHEP shares.
 #[derive(Clone)]
 pub struct Whep {
-    /// The feeds; their index names them to the engine.
-    pub feeds: Arc<[FeedInfo]>,
+    /// The feeds.
+    pub showing: watch::Receiver<Arc<Showing>>,
     /// Who may come in.
     pub gate: gate::Gate,
     /// Certificate and crypto of all sessions.

@@ -21,7 +21,7 @@ use super::engine::{Command, Open};
 use super::gate::Refusal;
 use super::offer::{LARGEST, Offer};
 use super::viewer::{End, Mode};
-use super::{Whep, candidates};
+use super::{FeedInfo, Whep, candidates};
 use crate::model::FeedId;
 
 /// An offer has to be all there after this.
@@ -98,7 +98,8 @@ async fn open(
         return refusal(no);
     }
     let named = |id: &FeedId| feed.as_ref().is_none_or(|Path(feed)| *id.0 == **feed);
-    let Some(index) = whep.feeds.iter().position(|f| named(&f.id)) else {
+    let found = whep.showing.borrow().feeds.iter().find(|f| named(&f.id)).cloned();
+    let Some(FeedInfo { id: feed, profile, .. }) = found else {
         return refuse(S::NOT_FOUND, "no such feed");
     };
     let mode = match wishes.mode.as_deref() {
@@ -143,7 +144,7 @@ async fn open(
     }
     let session = admitted.session;
     let addresses = Addresses { local: candidates::local(whep.media), extra: whep.extra.to_vec() };
-    let profile = whep.feeds[index].profile.load(Ordering::Relaxed);
+    let profile = profile.load(Ordering::Relaxed);
     let profile = (profile != 0).then_some(profile);
     let made = answer::session(&offer, &whep.identity, &addresses, profile, Instant::now());
     let made = match made {
@@ -155,13 +156,13 @@ async fn open(
         }
     };
     let answer = made.answer.clone();
-    let open = Open { session: session.clone(), feed: index, mode, made };
+    let open = Open { session: session.clone(), feed: feed.clone(), mode, made };
     if whep.commands.send(Command::Open(Box::new(open))).await.is_err() {
         whep.gate.left(&session);
         return later(S::SERVICE_UNAVAILABLE, "stopping", 5);
     }
     metrics::counter!("floorcast_web_opens_total").increment(1);
-    let location = format!("/whep/{}/{session}", whep.feeds[index].id);
+    let location = format!("/whep/{feed}/{session}");
     let headers = [
         (CONTENT_TYPE, "application/sdp".to_owned()),
         (LOCATION, location),

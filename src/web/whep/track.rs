@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::feed::ring::{Limits, Reader, Ring, Watching};
 use crate::feed::rtp;
 use crate::model::{FeedId, Mono};
@@ -51,6 +54,8 @@ pub struct Track {
     profile: Arc<AtomicU32>,
     key_asked: Option<Instant>,
     breaks: u64,
+    /// Tells of each frame, if somebody is to be told.
+    waker: Option<AbortOnDropHandle<()>>,
 }
 
 impl Track {
@@ -58,6 +63,7 @@ impl Track {
     /// profile-level-id of its SPS, 0 while unknown.
     pub fn new(ring: Arc<Ring>, profile: Arc<AtomicU32>) -> Self {
         Self {
+            waker: None,
             id: ring.id().clone(),
             reader: ring.reader(),
             breaks: ring.breaks(),
@@ -123,6 +129,23 @@ impl Track {
     /// Somebody watches, as long as the answer is kept.
     pub fn watch(&self) -> Watching {
         self.ring.watch()
+    }
+
+    /// The same, and `frames` is notified of each frame. Needs a runtime.
+    pub fn waking(mut self, frames: Arc<Notify>) -> Self {
+        let mut reader = self.ring.reader();
+        self.waker = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                reader.pushed().await;
+                frames.notify_one();
+            }
+        })));
+        self
+    }
+
+    /// True if these are the frames that it packs.
+    pub fn is_of(&self, ring: &Arc<Ring>) -> bool {
+        Arc::ptr_eq(&self.ring, ring)
     }
 
     fn evict(&mut self) {

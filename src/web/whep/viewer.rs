@@ -101,6 +101,8 @@ pub enum End {
     Abuse,
     /// Its session broke.
     Broken,
+    /// Its feed is no longer in the studio.
+    NoFeed,
     /// We stop.
     Stopping,
 }
@@ -115,6 +117,7 @@ impl End {
             Self::Yielded => "yielded",
             Self::Abuse => "abuse",
             Self::Broken => "broken",
+            Self::NoFeed => "no_feed",
             Self::Stopping => "stopping",
         }
     }

@@ -35,7 +35,7 @@ export interface Moment {
 export const MOMENTS_KEPT = 2400;
 
 export class Join {
-  readonly anchors = new Anchors();
+  readonly anchors: Anchors;
   readonly log: SampleLog;
   readonly moments = new Ring<Moment>(MOMENTS_KEPT);
   /** Called for each sample that is new. */
@@ -44,11 +44,18 @@ export class Join {
   private readonly index = new Map<number, number>();
   private views: (View | null)[];
 
-  constructor(readonly tags: readonly Tag[], logCapacity?: number) {
-    this.tracks = tags.map(() => new Track());
+  /** What is known of the tags of `before` that are still there goes on: an id means one tag. */
+  constructor(readonly tags: readonly Tag[], logCapacity?: number, before?: Join) {
+    this.tracks = tags.map((tag) => before?.track(tag.id) ?? new Track());
     this.views = tags.map(() => null);
-    this.log = new SampleLog(logCapacity);
+    this.anchors = before?.anchors ?? new Anchors();
+    this.log = before?.log ?? new SampleLog(logCapacity);
     tags.forEach((tag, i) => this.index.set(tag.id, i));
+  }
+
+  private track(id: number): Track | undefined {
+    const at = this.index.get(id);
+    return at === undefined ? undefined : this.tracks[at];
   }
 
   /** Takes in one message; returns true if the server's clock was stepped. */

@@ -12,12 +12,15 @@ import { parseStudio, type Feed, type Mode, type Studio } from "./wire";
 /** A session that lasted this long was a good one: the next wait is short again. */
 const STEADY_MS = 10_000;
 
+/** Over this time viewers spread what all of them ask. */
+const SPREAD_MS = 1000;
+
 export interface LinkEvents {
   track(stream: MediaStream, receiver: RTCRtpReceiver): void;
   message(text: string): void;
   /** The link's state; `retryAt` on the `performance.now()` time line, or 0. */
   state(link: Link, retryAt: number): void;
-  /** A fresh description of the studio, fetched before a retry. */
+  /** A fresh description of the studio, fetched before a retry or because it changed. */
   studio(studio: Studio): void;
 }
 
@@ -33,6 +36,7 @@ export class Line {
   private failures = 0;
   private round = 0;
   private upSince = Infinity;
+  private asking = false;
   /** Sessions opened, for `stats()`. */
   joins = 0;
 
@@ -66,6 +70,20 @@ export class Line {
   /** Gives the session up: its pictures stopped coming. */
   giveUp(): void {
     if (this.session && !this.timer) this.again();
+  }
+
+  /**
+   * The studio's description is another by now. All viewers learn it at once, so each
+   * waits a while of its own before it asks; until then nothing more is asked.
+   */
+  describeAnew(): void {
+    if (this.asking) return;
+    this.asking = true;
+    setTimeout(() => {
+      void fetchStudio()
+        .then((studio) => this.events.studio(studio), () => undefined)
+        .then(() => setTimeout(() => (this.asking = false), SPREAD_MS));
+    }, Math.random() * SPREAD_MS);
   }
 
   roundTrip(): Promise<number | null> {

@@ -97,6 +97,9 @@ function describe(next: Studio): void {
   screen.brand(next, lang);
   if (!player) return;
   figures.build(player.join, lang);
+  const [first] = next.feeds;
+  const gone = !next.feeds.some((feed) => feed.id === player?.feed.id);
+  if (gone && first) pick(first);
   screen.feeds(next, player.feed, lang, pick);
 }
 

@@ -174,14 +174,14 @@ export class Player {
     this.tell();
   }
 
-  private joinOf({ tags }: Studio): Join {
+  private joinOf({ tags }: Studio, before?: Join): Join {
     this.lineTag = tags.findIndex((tag) => LINE_STATE.test(tag.name));
     this.chosen = tags.flatMap((tag, i) => (tag.figure === null ? [] : [i]));
-    return new Join(tags);
+    return new Join(tags, undefined, before);
   }
 
   private refresh(studio: Studio): void {
-    if (JSON.stringify(studio.tags) !== JSON.stringify(this.studio.tags)) this.join = this.joinOf(studio);
+    if (JSON.stringify(studio.tags) !== JSON.stringify(this.studio.tags)) this.join = this.joinOf(studio, this.join);
     this.studio = studio;
     const feed = studio.feeds.find((f) => f.id === this.feed.id);
     if (feed) this.feed = feed;
@@ -201,6 +201,7 @@ export class Player {
       this.newest = message;
       if (news) this.tell();
     }
+    if (message.studio !== null && message.studio !== this.studio.number) this.line.describeAnew();
     if (message.sentUtcUs !== null) this.latency.heard(message.sentUtcUs, localMs());
     this.join.message(message, now);
     if (now - this.lastFrameAt > 1000 && !this.held) this.withoutPicture(message.utcUs);

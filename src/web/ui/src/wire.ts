@@ -47,6 +47,8 @@ export interface Feed {
 }
 
 export interface Studio {
+  /** Another one whenever the description changes. */
+  number: number;
   name: Label;
   brand: Label;
   accent: string;
@@ -76,6 +78,8 @@ export interface Message {
   /** The server's UTC when it sent this; absent from older servers. */
   sentUtcUs: number | null;
   clock: string;
+  /** The number of the studio's description now; absent from older servers. */
+  studio: number | null;
   state: Health;
   mode: Mode;
   delayMs: number;
@@ -140,6 +144,7 @@ export function parseMessage(text: string): Message | null {
     utcUs: o.utc_us,
     sentUtcUs: numOrNull(o.sent_utc_us),
     clock: str(o.clock),
+    studio: numOrNull(o.studio),
     state: health(o.state),
     mode: o.mode === "fast" ? "fast" : "exact",
     delayMs: num(o.delay_ms, 0),
@@ -187,6 +192,7 @@ export function parseStudio(o: unknown): Studio {
   const accent = str(o.accent);
   const logo = str(o.logo);
   return {
+    number: num(o.studio, 0),
     name: label(o.name, "Floorcast"),
     brand: label(o.brand, ""),
     accent: /^#[0-9a-f]{6}$/i.test(accent) ? accent : "#d98a1f",

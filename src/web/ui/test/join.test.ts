@@ -17,7 +17,7 @@ const sample = (id: number, value: Value, ms: number, good = true): WireSample =
 const rtpAt = (ms: number): number => (4_294_960_000 + ms * 90) >>> 0;
 
 const message = (ms: number, ...samples: WireSample[]): Message => ({
-  seq: 0, rtp: rtpAt(ms), utcUs: T0 + ms * 1000, sentUtcUs: null, clock: "locked",
+  seq: 0, rtp: rtpAt(ms), utcUs: T0 + ms * 1000, sentUtcUs: null, clock: "locked", studio: 1,
   state: { state: "live", sinceUtcUs: 0, code: "" }, mode: "exact", delayMs: 0, viewers: 1, samples,
 });
 
@@ -51,6 +51,16 @@ test("what the source calls old is stale from the start, with its value", () => 
   join.message(message(0, { ...sample(1, "A-1", 0), stale: true }), 0);
   const view = join.frame(rtpAt(40), 0)?.views[0];
   assert.deepEqual([view?.value, view?.quality], ["A-1", "stale"]);
+});
+
+test("another description keeps what is known of the tags that stay, and only that", () => {
+  const before = new Join([tag(1, "speed"), tag(2, "lot")]);
+  before.message(message(0, sample(1, 10, 0), sample(2, 20, 0)), 0);
+  const join = new Join([tag(3, "level"), tag(1, "speed")], undefined, before);
+  const views = join.frame(rtpAt(40), 0)?.views;
+  assert.deepEqual([views?.[0], views?.[1]?.value], [null, 10]);
+  join.message(message(40, sample(2, 21, 40), sample(3, 30, 40)), 0);
+  assert.deepEqual(join.frame(rtpAt(80), 0)?.views.map((view) => view?.value), [30, 10]);
 });
 
 test("a frame before the first message has no moment", () => {
