@@ -1,5 +1,7 @@
 //! Monotonic time inside, wall time at the edge with its lock state.
 
+pub mod rfc3339;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;

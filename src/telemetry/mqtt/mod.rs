@@ -10,7 +10,6 @@
 mod gate;
 pub mod ingest;
 mod payload;
-mod rfc3339;
 mod say;
 mod when;
 

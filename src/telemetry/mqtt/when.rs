@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::payload::Content;
-use super::rfc3339;
 use crate::clock::WallClock;
+use crate::clock::rfc3339;
 use crate::config::mqtt::tag::{Retained, TimeFrom, TimeUnit};
 use crate::model::Mono;
 

@@ -1,5 +1,7 @@
 //! Times as text (RFC 3339, section 5.6).
 
+use crate::model::UtcMicros;
+
 /// Nanoseconds since 1970 and the text's resolution in nanoseconds: one
 /// second, or what its fraction resolves. `None` if it is no such time.
 ///
@@ -54,6 +56,30 @@ pub fn parse(text: &str) -> Option<(i64, i64)> {
         days(year, month, day) * 86_400 + hour * 3600 + (minute - offset_minutes) * 60 + second;
     Some((seconds.checked_mul(1_000_000_000)?.checked_add(fraction)?, resolution))
 }
+
+/// The text of a time, to the second, in UTC: `2026-03-01T08:00:00Z`.
+///
+/// Years before 1970 or after 9999 are shown as the nearest of these.
+pub fn text(utc: UtcMicros) -> String {
+    let seconds = utc.0.div_euclid(1_000_000).clamp(0, LAST);
+    let (mut day, rest) = (seconds / 86_400, seconds % 86_400);
+    let mut year = 1970;
+    let length = |year| if leap(year) { 366 } else { 365 };
+    while day >= length(year) {
+        day -= length(year);
+        year += 1;
+    }
+    let mut month = 1;
+    while day >= days_in(year, month) {
+        day -= days_in(year, month);
+        month += 1;
+    }
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", day + 1)
+}
+
+/// The last second of the year 9999.
+const LAST: i64 = 253_402_300_799;
 
 fn leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
@@ -134,6 +160,13 @@ mod tests {
             let (today, _) = parse(&text(year, month, day)).unwrap();
             let (tomorrow, _) = parse(&text(y, m, d)).unwrap();
             prop_assert_eq!(tomorrow - today, 86_400 * S);
+        }
+
+        /// What is written is read as the same second.
+        #[test]
+        fn written_times_are_read_again(seconds in 0i64..9_000_000_000) {
+            let text = text(UtcMicros(seconds * 1_000_000 + 999_999));
+            prop_assert_eq!(parse(&text), Some((seconds * S, S)));
         }
 
         /// Whatever arrives, nothing panics.

@@ -1,0 +1,3 @@
+//! What technicians do to a box over MQTT.
+
+pub mod change;
