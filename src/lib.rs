@@ -1,7 +1,7 @@
 //! Floorcast puts a production line on air: cameras and telemetry, joined to
 //! the very frame, in a browser. `docs/design.md` has the picture.
 //!
-//! Imports point one way: `cli > app > {capture telemetry web sim} >
+//! Imports point one way: `cli > app > {capture telemetry web sim control} >
 //! {feed mqtt paint} > {config task status} > {clock model}`; siblings never import each other.
 
 pub mod app;
@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod feed;
 pub mod model;
 pub mod mqtt;

@@ -66,6 +66,7 @@ pub(super) fn difference(old: &Config, new: &Config) -> Difference {
         ("studio", old.studio != new.studio),
         ("web", old.web != new.web),
         ("metrics", old.metrics != new.metrics),
+        ("control", old.control != new.control),
     ];
     let mut restart: Vec<_> = differing(sections).map(str::to_owned).collect();
     restart.extend(others("camera", &old.cameras, &new.cameras, |c| &c.id.0, keys));

@@ -5,6 +5,7 @@
 //! reports every mistake it finds to [`Problems`] and goes on.
 
 pub mod camera;
+pub mod control;
 pub mod count;
 pub mod modbus;
 pub mod mqtt;
@@ -46,6 +47,9 @@ pub struct ConfigFile {
     /// MQTT brokers that publish telemetry.
     #[serde(default, rename = "mqtt")]
     pub brokers: Vec<mqtt::BrokerFile>,
+    /// How the box is set up, and what it publishes.
+    #[serde(default)]
+    pub control: control::ControlFile,
 }
 
 /// A checked configuration.
@@ -65,6 +69,8 @@ pub struct Config {
     pub buses: Vec<modbus::Bus>,
     /// MQTT brokers, ids unique.
     pub brokers: Vec<mqtt::Broker>,
+    /// How the box is set up, and what it publishes.
+    pub control: control::Control,
     /// All tags of all sources; `tags[i].id` is `TagId(i)`.
     pub tags: Arc<[Tag]>,
 }
@@ -122,9 +128,10 @@ fn check(file: ConfigFile, problems: &mut Problems) -> Config {
         .map(|(i, b)| b.check(&each("mqtt", i), &mut tags, problems))
         .collect::<Vec<_>>();
     mqtt::check_all(&brokers, problems);
+    let control = file.control.check(problems);
     let tags = tags.finish();
     let studio = file.studio.check(&tags, problems);
-    Config { site, studio, web, metrics, cameras, buses, brokers, tags }
+    Config { site, studio, web, metrics, cameras, buses, brokers, control, tags }
 }
 
 /// Checks that `id` names a part: it appears in topics, URLs and metrics.
