@@ -195,8 +195,40 @@ pub struct Tag {
     pub stale_after: Duration,
     /// Only public tags leave the box to viewers.
     pub public: bool,
-    /// Where it comes from, for logs: `modbus press-4 unit 1`.
-    pub source: Arc<str>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where tags come from: what is read together, and fails together.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Source {
+    /// A device on a Modbus bus.
+    Unit {
+        /// The bus.
+        bus: Arc<str>,
+        /// Its unit id.
+        unit: u8,
+    },
+    /// The MQTT broker of this id.
+    Broker(Arc<str>),
+}
+
+impl Source {
+    /// The id of the bus or broker.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Unit { bus, .. } => bus,
+            Self::Broker(id) => id,
+        }
+    }
+
+    /// Its part of the bus or broker, as topics name it: `unit-1`, `tags`.
+    pub fn group(&self) -> String {
+        match self {
+            Self::Unit { unit, .. } => format!("unit-{unit}"),
+            Self::Broker(_) => "tags".into(),
+        }
+    }
 }
 
 impl Tag {
@@ -212,7 +244,7 @@ impl Tag {
             warn: (None, None),
             stale_after: Duration::ZERO,
             public: false,
-            source: "".into(),
+            source: Source::Broker("".into()),
         }
     }
 

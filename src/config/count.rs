@@ -1,6 +1,5 @@
 //! Tags that count, and the rate derived from them; the same keys for every source.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,7 +7,7 @@ use serde::Deserialize;
 
 use super::Problems;
 use super::tag::{TagFile, Tags};
-use crate::model::TagId;
+use crate::model::{Source, TagId};
 
 /// The keys of a counting tag; sources flatten this into their own.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -61,7 +60,7 @@ impl CountFile {
         self,
         at: &str,
         modulus: Option<u128>,
-        source: &Arc<str>,
+        source: &Source,
         period: Duration,
         tags: &mut Tags,
         problems: &mut Problems,

@@ -27,6 +27,8 @@ pub struct Difference {
     pub metrics: bool,
     /// The box has another name: everything that carries it is told.
     pub site: bool,
+    /// The box is set up over other brokers, or publishes otherwise.
+    pub control: bool,
 }
 
 /// What becomes of the parts of one kind.
@@ -117,6 +119,7 @@ impl Difference {
             web: old.web != new.web || old.studio.logo != new.studio.logo,
             metrics: old.metrics != new.metrics,
             site,
+            control: old.control != new.control,
         }
     }
 
@@ -144,6 +147,7 @@ impl fmt::Display for Difference {
             (self.studio, "studio: what the page shows"),
             (self.web, "web: opened anew, viewers come back"),
             (self.metrics, "metrics: opened anew"),
+            (self.control, "control: how the box is set up"),
         ] {
             if differs {
                 writeln!(f, "{words}")?;

@@ -5,6 +5,7 @@
 //! reports every mistake it finds to [`Problems`] and goes on.
 
 pub mod camera;
+pub mod control;
 pub mod count;
 pub mod difference;
 pub mod modbus;
@@ -48,6 +49,9 @@ pub struct ConfigFile {
     /// MQTT brokers that publish telemetry.
     #[serde(default, rename = "mqtt")]
     pub brokers: Vec<mqtt::BrokerFile>,
+    /// How the box is set up, and what it publishes.
+    #[serde(default)]
+    pub control: control::ControlFile,
 }
 
 /// A checked configuration.
@@ -67,6 +71,8 @@ pub struct Config {
     pub buses: Vec<modbus::Bus>,
     /// MQTT brokers, ids unique.
     pub brokers: Vec<mqtt::Broker>,
+    /// How the box is set up, and what it publishes.
+    pub control: control::Control,
     /// All tags of all sources; `tags[i].id` is `TagId(i)`. Some may be retired.
     pub tags: Arc<[Tag]>,
 }
@@ -141,9 +147,10 @@ fn check_file(file: ConfigFile, mut tags: tag::Tags, problems: &mut Problems) ->
         .map(|(i, b)| b.check(&each("mqtt", i), &mut tags, problems))
         .collect::<Vec<_>>();
     mqtt::check_all(&brokers, problems);
+    let control = file.control.check(problems);
     let tags = tags.finish();
     let studio = file.studio.check(&tags, problems);
-    Config { site, studio, web, metrics, cameras, buses, brokers, tags }
+    Config { site, studio, web, metrics, cameras, buses, brokers, control, tags }
 }
 
 /// Checks that `id` names a part: it appears in topics, URLs and metrics.

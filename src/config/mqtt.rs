@@ -4,8 +4,6 @@ pub mod connection;
 pub mod tag;
 pub mod topic;
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,6 +13,7 @@ pub use topic::Filter;
 
 use super::Problems;
 use super::tag::Tags;
+use crate::model::Source;
 
 /// One broker as typed.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -44,7 +43,7 @@ impl BrokerFile {
     /// Raw to checked.
     pub fn check(self, at: &str, tags: &mut Tags, problems: &mut Problems) -> Broker {
         super::check_id(&format!("{at}.id"), &self.id, problems);
-        let source: Arc<str> = format!("mqtt {}", self.id).into();
+        let source = Source::Broker(self.id.as_str().into());
         let connection = self.connection.check(at, problems);
         let mine = (self.tags.into_iter().enumerate())
             .map(|(i, tag)| tag.check(&format!("{at}.tag[{i}]"), &source, tags, problems))

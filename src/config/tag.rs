@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
-use crate::model::{Label, Tag, TagId};
+use crate::model::{Label, Source, Tag, TagId};
 
 /// The keys that every tag shares; sources flatten this into their own.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -88,7 +88,7 @@ impl Tags {
         &mut self,
         at: &str,
         file: TagFile,
-        source: &Arc<str>,
+        source: &Source,
         period: Duration,
         problems: &mut Problems,
     ) -> TagId {

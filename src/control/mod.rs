@@ -1,3 +1,5 @@
-//! What technicians do to a box over MQTT.
+//! The box's own MQTT session: how it is set up, and what it says by itself.
 
 pub mod change;
+pub mod outbox;
+pub mod tele;

@@ -137,7 +137,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Label, Quality, Value};
+    use crate::model::{Label, Quality, Source, Value};
 
     fn board(tags: u32) -> Arc<Board> {
         let tag = |id| Tag {
@@ -150,7 +150,7 @@ mod tests {
             warn: (None, None),
             stale_after: Duration::from_secs(2),
             public: true,
-            source: "test".into(),
+            source: Source::Broker("test".into()),
         };
         Board::new((0..tags).map(tag).collect())
     }

@@ -93,7 +93,7 @@ impl Past {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Label, TagId, Value};
+    use crate::model::{Label, Source, TagId, Value};
     use proptest::prelude::*;
 
     const STALE: Duration = Duration::from_millis(100);
@@ -126,7 +126,7 @@ mod tests {
             warn: (None, None),
             stale_after: STALE,
             public: true,
-            source: "test".into(),
+            source: Source::Broker("test".into()),
         }
     }
 

@@ -7,9 +7,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Message, Refused, Session, Subscription};
+use super::{Message, Publisher, Refused, Session, Subscription, Will};
 use crate::clock;
 use crate::config::mqtt::Connection;
+use crate::config::mqtt::connection::Version;
 use crate::model::Mono;
 use crate::status::{State, Status};
 use crate::task::Backoff;
@@ -29,17 +30,34 @@ pub trait Reader {
     /// The broker has answered for all subscriptions but refused these.
     fn refused(&mut self, refused: &[Refused]);
 
+    /// What the next session is opened with, and what an orderly end says.
+    fn will(&self) -> Option<Will> {
+        None
+    }
+
+    /// A session is up: the broker has answered for all subscriptions, and
+    /// [`Self::refused`] has been told.
+    fn up(&mut self, publisher: &Publisher) {
+        let _ = publisher;
+    }
+
+    /// The session that was up has ended.
+    fn down(&mut self) {}
+
     /// When [`Self::messages`] is wanted even if no message arrives.
     fn due(&self) -> Option<Mono> {
         None
     }
 }
 
-/// Keeps a broker connected. State and reason are in the status of `part`.
+/// Keeps one of several brokers connected. State and reason are in the status of `part`.
+///
+/// They are tried in order. What is up stays up, also when one before it is
+/// back; when it is lost, the first is asked again, unless the session was too
+/// short to be worth anything: then the next.
 pub struct Link {
     part: String,
-    connection: Connection,
-    client_id: String,
+    brokers: Vec<Broker>,
     subscriptions: Vec<Subscription>,
     status: Status,
     pace: Backoff,
@@ -48,12 +66,28 @@ pub struct Link {
     losses: metrics::Counter,
 }
 
+struct Broker {
+    connection: Connection,
+    client_id: String,
+    /// The version that the last session had.
+    worked: Option<Version>,
+}
+
+impl Broker {
+    fn new(connection: Connection) -> Self {
+        // Stable while this process lives: the broker sees who came back
+        // and ends the half-open connection before.
+        let client_id = connection.client_id.clone().unwrap_or_else(random_id);
+        Self { connection, client_id, worked: None }
+    }
+}
+
 impl Link {
     /// A link that is not up yet. `part` is its name in the status, and in the
     /// counters `floorcast_mqtt_connects_total` and `floorcast_mqtt_losses_total`.
     pub fn new(
         part: &str,
-        connection: &Connection,
+        connections: impl IntoIterator<Item = Connection>,
         subscriptions: impl IntoIterator<Item = Subscription>,
         status: Status,
     ) -> Self {
@@ -61,10 +95,7 @@ impl Link {
         let pace = Backoff::DEVICE;
         Self {
             part: part.to_owned(),
-            connection: connection.clone(),
-            // Stable while this process lives: the broker sees who came back
-            // and ends the half-open connection before.
-            client_id: connection.client_id.clone().unwrap_or_else(random_id),
+            brokers: connections.into_iter().map(Broker::new).collect(),
             subscriptions: fewest(subscriptions),
             status,
             pace,
@@ -74,27 +105,44 @@ impl Link {
         }
     }
 
-    /// Keeps the broker connected and `reader` fed, until stopped.
+    /// Keeps a broker connected and `reader` fed, until stopped; without
+    /// brokers it only waits for that.
     pub async fn run(mut self, reader: &mut impl Reader, stop: &CancellationToken) {
+        if self.brokers.is_empty() {
+            return stop.cancelled().await;
+        }
         self.status.set(&self.part, State::Connecting, "");
+        let mut turn = 0;
         loop {
             self.attempts.increment(1);
+            let Broker { connection, client_id, worked } = &self.brokers[turn];
+            let will = reader.will();
             let opened = tokio::select! {
                 () = stop.cancelled() => return,
-                opened = Session::open(&self.connection, &self.client_id) => opened,
+                opened = Session::open(connection, client_id, will.as_ref(), *worked) => opened,
             };
-            let reason = match opened {
+            let (mut next, mut version) = ((turn + 1) % self.brokers.len(), None);
+            let mut reason = match opened {
                 Ok(session) => {
+                    version = Some(session.version());
                     let began = Instant::now();
-                    let Some(reason) = self.serve(session, reader, stop).await else { return };
+                    let served = self.serve(session, will, reader, stop).await;
+                    let Some(reason) = served else { return };
                     if began.elapsed() >= self.pace.steady {
                         self.pause = self.pace.first;
+                        next = 0;
                     }
                     self.losses.increment(1);
                     reason
                 }
                 Err(error) => format!("{error:#}"),
             };
+            self.brokers[turn].worked = version;
+            if self.brokers.len() > 1 {
+                let Connection { host, port, .. } = &self.brokers[turn].connection;
+                reason = format!("{host}:{port}: {reason}");
+            }
+            turn = next;
             self.status.set(&self.part, State::Connecting, &reason);
             if !self.wait(stop).await {
                 return;
@@ -105,8 +153,25 @@ impl Link {
     /// Subscribes and reads until the session ends; why it did, `None` when stopped.
     async fn serve(
         &self,
-        mut session: Session,
+        session: Session,
+        will: Option<Will>,
         reader: &mut impl Reader,
+        stop: &CancellationToken,
+    ) -> Option<String> {
+        let mut up = false;
+        let ended = self.read(session, will, reader, &mut up, stop).await;
+        if up {
+            reader.down();
+        }
+        ended
+    }
+
+    async fn read(
+        &self,
+        mut session: Session,
+        will: Option<Will>,
+        reader: &mut impl Reader,
+        up: &mut bool,
         stop: &CancellationToken,
     ) -> Option<String> {
         let mut batch = Vec::new();
@@ -118,7 +183,7 @@ impl Link {
             let due = reader.due();
             tokio::select! {
                 () = stop.cancelled() => {
-                    session.close().await;
+                    session.close(will).await;
                     return None;
                 }
                 alive = session.receive(&mut batch, BATCH) => {
@@ -140,6 +205,9 @@ impl Link {
                     }
                     self.subscribed(&refused);
                     reader.refused(&refused);
+                    if !std::mem::replace(up, true) {
+                        reader.up(session.publisher());
+                    }
                     again = Instant::now() + ASK_AGAIN;
                 }
                 // An ACL may have been changed since.

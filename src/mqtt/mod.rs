@@ -1,20 +1,20 @@
 //! MQTT, both versions, behind one small interface; why this client is in
 //! `docs/decisions/0001-mqtt-client.md`.
 //!
-//! Comes in: a [`Connection`] and what to subscribe to. Goes out: messages,
-//! each stamped with its arrival. A [`Session`] is one connection: nothing of
+//! Comes in: how to reach brokers, what to subscribe to, what to publish. Goes out: messages,
+//! each stamped with its arrival, and acknowledgements. A [`Session`] is one connection: nothing of
 //! it outlives it, so no state of the client library can go stale. A [`Link`]
 //! keeps one session after the other open for a [`Reader`]: back-off with
 //! jitter, and every subscription confirmed before the link counts as live.
 //!
 //! When the reader is slow, the inbox fills ([`INBOX`] messages or
-//! [`INBOX_BYTES`]), reading from the socket pauses, and the broker holds back or drops by its own rules.
-//!
-//! [`Connection`]: crate::config::mqtt::Connection
+//! [`INBOX_BYTES`]), reading from the socket pauses, and the broker holds back or drops by its own
+//! rules. When the broker is slow, [`Publisher::send`] waits.
 
 mod dial;
 mod files;
 mod link;
+mod publish;
 mod session;
 mod tls;
 mod v4;
@@ -24,6 +24,7 @@ mod wire;
 use bytes::Bytes;
 
 pub use link::{Link, Reader};
+pub use publish::{Publisher, Receipt, Unsent};
 pub use session::{INBOX, INBOX_BYTES, Session};
 
 use crate::config::mqtt::Filter;
@@ -39,8 +40,22 @@ pub struct Message {
     /// The broker had stored it and sends it because of a new subscription; it
     /// may be of any age.
     pub retained: bool,
+    /// Where the sender asks for the answer (MQTT 5); any topic, not to be trusted.
+    pub response_topic: Option<String>,
     /// When it was taken from the connection.
     pub received: Mono,
+}
+
+/// What the broker publishes when the connection is lost, with quality of
+/// service 1; an orderly end says the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// The broker keeps it for later subscribers.
+    pub retain: bool,
 }
 
 /// What to ask the broker for.

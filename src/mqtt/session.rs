@@ -1,4 +1,4 @@
-//! One connection: opened, subscribed, read from, ended.
+//! One connection: opened, subscribed, read from, published to, ended.
 //!
 //! The library's event loop is polled in a task of its own, which alone
 //! drives it and never waits for anything but the inbox.
@@ -12,12 +12,16 @@ use anyhow::{Context, bail, ensure};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
 
-use super::wire::{self, CONNECT, Client, Event, Poller, Ticket};
-use super::{Message, Refused, Subscription, files, tls};
+use super::publish::{ACKNOWLEDGE, Publisher};
+use super::wire::{self, CONNECT, Client, Ended, Event, Poller, Ticket};
+use super::{Message, Refused, Subscription, Will, files, tls};
 use crate::clock;
 use crate::config::mqtt::Connection;
+use crate::config::mqtt::connection::Version;
 
 /// Messages that wait for the reader; then reading from the socket pauses.
 pub const INBOX: usize = 1024;
@@ -38,14 +42,46 @@ const AT_ONCE: usize = 16;
 /// One live connection. Dropping it ends it without a word.
 pub struct Session {
     client: Client,
+    publisher: Publisher,
+    version: Version,
     inbox: mpsc::Receiver<(Message, OwnedSemaphorePermit)>,
     pump: AbortOnDropHandle<String>,
     round_trip: Arc<AtomicU64>,
 }
 
 impl Session {
-    /// Connects. The error names what failed: a file, TLS, the broker's refusal.
-    pub async fn open(connection: &Connection, client_id: &str) -> anyhow::Result<Self> {
+    /// Connects: by `worked` where that is known, else by the version that is
+    /// configured, else by MQTT 5 and, where the broker does not take that, by
+    /// 3.1.1. The error names what failed: a file, TLS, the broker's refusal.
+    pub async fn open(
+        connection: &Connection,
+        client_id: &str,
+        will: Option<&Will>,
+        worked: Option<Version>,
+    ) -> anyhow::Result<Self> {
+        let first = connection.version.or(worked).unwrap_or(Version::V5);
+        let ended = match Self::open_by(first, connection, client_id, will).await? {
+            Ok(session) => return Ok(session),
+            Err(ended) => ended,
+        };
+        // 3.1.1 has no password without a user name.
+        let without_name = connection.username.is_none() && connection.password_file.is_some();
+        if connection.version.is_some() || !ended.wrong_version || without_name {
+            bail!(ended.reason);
+        }
+        info!(host = connection.host, reason = ended.reason, "no MQTT 5: asking by MQTT 3.1.1");
+        match Self::open_by(Version::V4, connection, client_id, will).await? {
+            Ok(session) => Ok(session),
+            Err(ended) => bail!(ended.reason),
+        }
+    }
+
+    async fn open_by(
+        version: Version,
+        connection: &Connection,
+        client_id: &str,
+        will: Option<&Will>,
+    ) -> anyhow::Result<Result<Self, Ended>> {
         let password = match &connection.password_file {
             Some(path) => Some(files::password(path).await?),
             None => None,
@@ -55,11 +91,13 @@ impl Session {
             None => None,
         };
         let began = clock::now();
-        let (client, mut poller) = wire::open(Ticket { connection, client_id, password, tls })?;
-        let asked = match timeout(CONNECT, poller.poll()).await {
-            Ok(Ok(Event::Connected { keep_alive })) => keep_alive,
+        let will = will.cloned();
+        let ticket = Ticket { connection, version, client_id, password, tls, will };
+        let (client, mut poller) = wire::open(ticket)?;
+        let (asked, packet_max) = match timeout(CONNECT, poller.poll()).await {
+            Ok(Ok(Event::Connected { keep_alive, packet_max })) => (keep_alive, packet_max),
             Ok(Ok(_)) => bail!("the broker did not accept the connection"),
-            Ok(Err(reason)) => bail!(reason),
+            Ok(Err(ended)) => return Ok(Err(ended)),
             Err(_) => bail!("no answer within {CONNECT:?}"),
         };
         let period = match asked {
@@ -73,9 +111,33 @@ impl Session {
         }
         let (outbox, inbox) = mpsc::channel(INBOX);
         let round_trip = Arc::new(AtomicU64::new(nanos(clock::now().since(began))));
+        // A 3.1.1 broker tells no limit, and the library holds to ours.
+        let packet_max = packet_max.unwrap_or(match version {
+            Version::V4 => connection.message_max,
+            Version::V5 => u32::MAX,
+        });
+        let stalled = CancellationToken::new();
+        let publisher = Publisher::new(client.clone(), packet_max, stalled.clone());
         let pump = pump(poller, period, outbox, round_trip.clone());
-        let pump = AbortOnDropHandle::new(tokio::spawn(pump));
-        Ok(Self { client, inbox, pump, round_trip })
+        let pump = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::select! {
+                reason = pump => reason,
+                () = stalled.cancelled() => {
+                    format!("the broker left a message unacknowledged for {ACKNOWLEDGE:?}")
+                }
+            }
+        }));
+        Ok(Ok(Self { client, publisher, version, inbox, pump, round_trip }))
+    }
+
+    /// Which version the broker took.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What publishes over this session, from any task.
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Subscribes; resolves once the broker has answered for every filter, to
@@ -134,9 +196,14 @@ impl Session {
         Duration::from_nanos(self.round_trip.load(Ordering::Relaxed))
     }
 
-    /// Says goodbye and waits shortly for it to leave.
-    pub async fn close(mut self) {
+    /// Says `last` and goodbye, and waits shortly for each to leave.
+    pub async fn close(mut self, last: Option<Will>) {
         self.inbox.close();
+        if let Some(Will { topic, payload, retain }) = last {
+            // Where it does not get through, the broker takes us for lost and says it.
+            let said = self.publisher.publish(topic, payload, 1, retain);
+            let _ = timeout(Duration::from_secs(1), said).await;
+        }
         self.client.disconnect();
         // Late is as good as gone: dropping the task ends the connection.
         let _ = timeout(Duration::from_secs(1), &mut self.pump).await;
@@ -163,16 +230,17 @@ async fn pump(
     loop {
         let event = match timeout(limit, poller.poll()).await {
             Ok(Ok(event)) => event,
-            Ok(Err(reason)) => return reason,
+            Ok(Err(ended)) => return ended.reason,
             Err(_) => return format!("the connection hung for {limit:?}"),
         };
         match event {
-            Event::Message { topic, payload, retained } => {
+            Event::Message { topic, payload, retained, response_topic } => {
                 let received = clock::now();
                 // Both versions demand UTF-8; one that is not has no filter that names it.
                 let Ok(topic) = String::from_utf8(topic.into()) else { continue };
-                let size = (topic.len() + payload.len()).min(INBOX_BYTES) as u32;
-                let message = Message { topic, payload, retained, received };
+                let response = response_topic.as_ref().map_or(0, String::len);
+                let size = (topic.len() + response + payload.len()).min(INBOX_BYTES) as u32;
+                let message = Message { topic, payload, retained, response_topic, received };
                 let Ok(space) = room.clone().acquire_many_owned(size).await else { continue };
                 // Nobody reads any more: the session is closing.
                 let _ = outbox.send((message, space)).await;

@@ -1,15 +1,16 @@
 //! MQTT 3.1.1.
 
 use anyhow::Context;
+use bytes::Bytes;
 use rumqttc_v4::mqttbytes::Error as Malformed;
 use rumqttc_v4::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event as Raw, EventLoop, MqttOptions,
-    NetworkOptions, Outgoing, Packet, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, Event as Raw, EventLoop,
+    LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, PublishNotice, PublishOptions, QoS,
+    StateError, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 
-use super::wire::{CONNECT, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
-use super::{Subscription, dial};
+use super::wire::{CONNECT, Ended, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
+use super::{Subscription, Unsent, dial};
 
 /// The library's defaults that hurt are set: packet size (10 KiB) and connect
 /// deadline (5 s).
@@ -34,6 +35,10 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
     if let Some(tls) = ticket.tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
     }
+    if let Some(will) = ticket.will {
+        let (topic, payload) = (will.topic, will.payload);
+        options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, will.retain));
+    }
     let (host, port) = (to.host.clone(), to.port);
     options.set_socket_connector(move |_, _| {
         let host = host.clone();
@@ -48,17 +53,26 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
 
 pub fn event(raw: Raw) -> Event {
     match raw {
-        Raw::Incoming(Packet::Publish(p)) => {
-            Event::Message { topic: p.topic, payload: p.payload, retained: p.retain }
+        Raw::Incoming(Packet::Publish(p)) => Event::Message {
+            topic: p.topic,
+            payload: p.payload,
+            retained: p.retain,
+            response_topic: None,
+        },
+        Raw::Incoming(Packet::ConnAck(_)) => {
+            Event::Connected { keep_alive: None, packet_max: None }
         }
-        Raw::Incoming(Packet::ConnAck(_)) => Event::Connected { keep_alive: None },
         Raw::Incoming(Packet::PingResp) => Event::Pong,
         Raw::Outgoing(Outgoing::PingReq) => Event::Ping,
         _ => Event::Other,
     }
 }
 
-pub fn reason(error: ConnectionError) -> String {
+pub fn ended(error: ConnectionError) -> Ended {
+    Ended { reason: reason(error), wrong_version: false }
+}
+
+fn reason(error: ConnectionError) -> String {
     use ConnectReturnCode as Code;
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
@@ -88,6 +102,27 @@ fn state(error: StateError) -> String {
         StateError::AwaitPingResp => "no sign of life from the broker".into(),
         error => error.to_string(),
     }
+}
+
+/// Hands a message over; resolves when the library has taken it.
+pub async fn publish(
+    client: &AsyncClient,
+    topic: &str,
+    payload: Bytes,
+    qos: u8,
+    retain: bool,
+) -> Result<PublishNotice, Unsent> {
+    let qos = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let options = PublishOptions::new(qos).retain(retain);
+    client.publish_tracked(topic, payload, options).await.map_err(|error| match error {
+        ClientError::InvalidRequest(_) => Unsent::Refused("not a topic to publish to".into()),
+        _ => Unsent::Lost,
+    })
+}
+
+/// Waits for the acknowledgement; 3.1.1 has no refusal.
+pub async fn acknowledged(notice: PublishNotice) -> Result<(), Unsent> {
+    notice.wait_async().await.map(drop).map_err(|_| Unsent::Lost)
 }
 
 pub async fn subscribe(

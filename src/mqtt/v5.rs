@@ -1,15 +1,19 @@
 //! MQTT 5.
 
+use std::io::ErrorKind;
+
 use anyhow::Context;
+use bytes::Bytes;
 use rumqttc::mqttbytes::Error as Malformed;
 use rumqttc::{
-    AsyncClient, Broker, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event as Raw,
-    EventLoop, MqttOptions, Outgoing, Packet, QoS, StateError, SubscribeFilter,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
+    Event as Raw, EventLoop, LastWill, MqttOptions, Outgoing, Packet, PubAckReason, PublishNotice,
+    PublishNoticeError, PublishOptions, QoS, StateError, SubscribeFilter, SubscribeReasonCode,
+    TlsConfiguration, Transport,
 };
 
-use super::wire::{CONNECT, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
-use super::{Subscription, dial};
+use super::wire::{CONNECT, Ended, Event, INFLIGHT, PACKETS, REQUESTS, Ticket};
+use super::{Subscription, Unsent, dial};
 
 /// The library's defaults that hurt are set: packet size (10 KiB), inflight
 /// table (65536 slots), connect deadline (5 s).
@@ -37,6 +41,10 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
     if let Some(tls) = ticket.tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
     }
+    if let Some(will) = ticket.will {
+        let (topic, payload) = (will.topic, will.payload);
+        options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, will.retain, None));
+    }
     let (host, port) = (to.host.clone(), to.port);
     options.set_socket_connector(move |_, _| {
         let host = host.clone();
@@ -48,12 +56,20 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(AsyncClient, EventLoop)> {
 pub fn event(raw: Raw) -> Event {
     match raw {
         Raw::Incoming(Packet::Publish(p)) => {
-            Event::Message { topic: p.topic, payload: p.payload, retained: p.retain }
+            let response_topic = p.properties.and_then(|p| p.response_topic);
+            Event::Message {
+                topic: p.topic,
+                payload: p.payload,
+                retained: p.retain,
+                response_topic,
+            }
         }
         Raw::Incoming(Packet::ConnAck(ack)) => {
-            let seconds = ack.properties.and_then(|p| p.server_keep_alive);
+            let told = ack.properties.as_ref();
+            let seconds = told.and_then(|p| p.server_keep_alive);
             Event::Connected {
                 keep_alive: seconds.map(|s| std::time::Duration::from_secs(s.into())),
+                packet_max: told.and_then(|p| p.max_packet_size),
             }
         }
         Raw::Incoming(Packet::PingResp) => Event::Pong,
@@ -62,7 +78,34 @@ pub fn event(raw: Raw) -> Event {
     }
 }
 
-pub fn reason(error: ConnectionError) -> String {
+pub fn ended(error: ConnectionError) -> Ended {
+    Ended { wrong_version: wrong_version(&error), reason: reason(error) }
+}
+
+/// While connecting: a broker that speaks only 3.1.1 says so with its code 1,
+/// in a CONNACK that is too short for MQTT 5, or hangs up.
+fn wrong_version(error: &ConnectionError) -> bool {
+    use ConnectReturnCode as Code;
+    match error {
+        ConnectionError::ConnectionRefused(code) => {
+            matches!(code, Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion)
+        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        ConnectionError::MqttState(StateError::Deserialization(Malformed::Io(error)))
+        | ConnectionError::MqttState(StateError::Io(error))
+        | ConnectionError::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+        ),
+        ConnectionError::MqttState(StateError::Deserialization(_)) => true,
+        _ => false,
+    }
+}
+
+fn reason(error: ConnectionError) -> String {
     use ConnectReturnCode as Code;
     match error {
         ConnectionError::ConnectionRefused(code) => match code {
@@ -73,7 +116,8 @@ pub fn reason(error: ConnectionError) -> String {
                 "refused: the broker does not take this client_id".into()
             }
             Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => {
-                "refused: the broker does not speak MQTT 5; set version = \"3.1.1\"".into()
+                "refused: the broker does not speak MQTT 5; leave version out, or set \"3.1.1\""
+                    .into()
             }
             code => format!("refused: {code:?}"),
         },
@@ -106,6 +150,39 @@ fn state(error: StateError) -> String {
         StateError::AwaitPingResp => "no sign of life from the broker".into(),
         error => error.to_string(),
     }
+}
+
+/// Hands a message over; resolves when the library has taken it.
+pub async fn publish(
+    client: &AsyncClient,
+    topic: &str,
+    payload: Bytes,
+    qos: u8,
+    retain: bool,
+) -> Result<PublishNotice, Unsent> {
+    let qos = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+    let options = PublishOptions::new(qos).retain(retain);
+    client.publish_tracked(topic, payload, options).await.map_err(|error| match error {
+        ClientError::InvalidRequest(_) => Unsent::Refused("not a topic to publish to".into()),
+        _ => Unsent::Lost,
+    })
+}
+
+/// Waits for the acknowledgement.
+pub async fn acknowledged(notice: PublishNotice) -> Result<(), Unsent> {
+    notice.wait_completion_async().await.map_err(|error| match error {
+        PublishNoticeError::V5PubAck(PubAckReason::NotAuthorized) => {
+            Unsent::Refused("not authorized".into())
+        }
+        PublishNoticeError::V5PubAck(PubAckReason::QuotaExceeded) => {
+            Unsent::Refused("quota exceeded".into())
+        }
+        PublishNoticeError::V5PubAck(code) => Unsent::Refused(format!("{code:?}")),
+        PublishNoticeError::RetainNotSupported => {
+            Unsent::Refused("the broker keeps no messages".into())
+        }
+        _ => Unsent::Lost,
+    })
 }
 
 pub async fn subscribe(

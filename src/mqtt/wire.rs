@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::tokio_rustls::rustls::ClientConfig;
 
-use super::{Subscription, v4, v5};
+use super::{Subscription, Unsent, Will, v4, v5};
 use crate::config::mqtt::Connection;
 use crate::config::mqtt::connection::Version;
 
@@ -26,17 +26,20 @@ pub const REQUESTS: usize = 64;
 /// Everything that a connect needs, secrets included: not printable.
 pub struct Ticket<'a> {
     pub connection: &'a Connection,
+    pub version: Version,
     pub client_id: &'a str,
     pub password: Option<Vec<u8>>,
     pub tls: Option<Arc<ClientConfig>>,
+    pub will: Option<Will>,
 }
 
 /// What a poll brings.
 pub enum Event {
-    /// The broker accepted the connection; MQTT 5 brokers may set the keep-alive.
-    Connected { keep_alive: Option<Duration> },
+    /// The broker accepted the connection; MQTT 5 brokers may set the
+    /// keep-alive, and the greatest packet they take.
+    Connected { keep_alive: Option<Duration>, packet_max: Option<u32> },
     /// A publication.
-    Message { topic: Bytes, payload: Bytes, retained: bool },
+    Message { topic: Bytes, payload: Bytes, retained: bool, response_topic: Option<String> },
     /// The broker was asked for a sign of life.
     Ping,
     /// It gave one.
@@ -45,11 +48,25 @@ pub enum Event {
     Other,
 }
 
+/// How a connection ended.
+pub struct Ended {
+    /// Why, in a few words.
+    pub reason: String,
+    /// While connecting: another protocol version may help.
+    pub wrong_version: bool,
+}
+
 /// The sending half; clones share it.
 #[derive(Clone)]
 pub enum Client {
     V4(rumqttc_v4::AsyncClient),
     V5(rumqttc::AsyncClient),
+}
+
+/// The answer to a publication that was handed over.
+pub enum Notice {
+    V4(rumqttc_v4::PublishNotice),
+    V5(rumqttc::PublishNotice),
 }
 
 /// The receiving half. It only makes progress while it is polled, and a poll
@@ -61,7 +78,7 @@ pub enum Poller {
 
 /// Both halves, not yet connected: the first poll connects.
 pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(Client, Poller)> {
-    Ok(match ticket.connection.version {
+    Ok(match ticket.version {
         Version::V4 => {
             let (client, poller) = v4::open(ticket)?;
             (Client::V4(client), Poller::V4(Box::new(poller)))
@@ -74,11 +91,11 @@ pub fn open(ticket: Ticket<'_>) -> anyhow::Result<(Client, Poller)> {
 }
 
 impl Poller {
-    /// The next event, or in a few words why the connection ended.
-    pub async fn poll(&mut self) -> Result<Event, String> {
+    /// The next event, or why the connection ended.
+    pub async fn poll(&mut self) -> Result<Event, Ended> {
         match self {
-            Self::V4(poller) => poller.poll().await.map(v4::event).map_err(v4::reason),
-            Self::V5(poller) => poller.poll().await.map(v5::event).map_err(v5::reason),
+            Self::V4(poller) => poller.poll().await.map(v4::event).map_err(v4::ended),
+            Self::V5(poller) => poller.poll().await.map(v5::event).map_err(v5::ended),
         }
     }
 
@@ -103,12 +120,36 @@ impl Client {
         }
     }
 
+    /// Hands a message over, to be sent after those before it.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: u8,
+        retain: bool,
+    ) -> Result<Notice, Unsent> {
+        Ok(match self {
+            Self::V4(c) => Notice::V4(v4::publish(c, topic, payload, qos, retain).await?),
+            Self::V5(c) => Notice::V5(v5::publish(c, topic, payload, qos, retain).await?),
+        })
+    }
+
     /// Says goodbye, so that the broker does not take it for a loss.
     pub fn disconnect(&self) {
         // An error means that the connection is gone already.
         match self {
             Self::V4(client) => _ = client.try_disconnect_now(),
             Self::V5(client) => _ = client.try_disconnect_now(),
+        }
+    }
+}
+
+impl Notice {
+    /// Waits for the broker's answer; without quality of service, until it is sent.
+    pub async fn acknowledged(self) -> Result<(), Unsent> {
+        match self {
+            Self::V4(notice) => v4::acknowledged(notice).await,
+            Self::V5(notice) => v5::acknowledged(notice).await,
         }
     }
 }

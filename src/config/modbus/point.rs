@@ -1,6 +1,5 @@
 //! `[[modbus.unit.tag]]`: where a tag's value lies and what it means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -11,7 +10,7 @@ use super::plan::Limits;
 use crate::config::Problems;
 use crate::config::count::{Count, CountFile};
 use crate::config::tag::{TagFile, Tags};
-use crate::model::TagId;
+use crate::model::{Source, TagId};
 
 /// As typed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -129,7 +128,7 @@ impl PointFile {
         self,
         at: &str,
         unit: &Defaults,
-        source: &Arc<str>,
+        source: &Source,
         tags: &mut Tags,
         problems: &mut Problems,
     ) -> Point {

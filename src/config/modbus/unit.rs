@@ -1,6 +1,5 @@
 //! `[[modbus.unit]]`: one device on a bus, its limits and its tags.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -11,6 +10,7 @@ use super::plan::{Limits, Read, plan};
 use super::point::{Defaults, PointFile};
 use crate::config::Problems;
 use crate::config::tag::Tags;
+use crate::model::Source;
 
 /// As typed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -102,7 +102,7 @@ impl UnitFile {
             let why = if self.id == 0 { "a broadcast, which nobody answers" } else { "reserved" };
             problems.add(format!("{at}.id"), format!("{} is {why}: use 1 to {last}", self.id));
         }
-        let source: Arc<str> = format!("modbus {bus} unit {}", self.id).into();
+        let source = Source::Unit { bus: bus.into(), unit: self.id };
         let limits = Limits {
             max_registers: self.max_registers,
             max_bits: self.max_bits,

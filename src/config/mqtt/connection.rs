@@ -14,10 +14,10 @@ pub struct ConnectionFile {
     /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS. The port may be left
     /// out: 1883, with TLS 8883.
     pub url: String,
-    /// Protocol version, `5` or `3.1.1`. Prefer 5: the broker then keeps back
-    /// messages that are too large and says why it refuses something.
-    #[serde(default)]
-    pub version: Version,
+    /// Protocol version, `5` or `3.1.1`; by default 5, and 3.1.1 where the
+    /// broker does not take that. With 5 the broker keeps back messages that
+    /// are too large and says why it refuses something.
+    pub version: Option<Version>,
     /// Name at the broker; two clients of one name throw each other off. By
     /// default `floorcast` and twelve random digits, new at every start.
     #[schemars(length(max = 256))]
@@ -59,10 +59,9 @@ fn one_mebi() -> u32 {
 }
 
 /// Protocol version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Version {
     /// MQTT 5.
-    #[default]
     #[serde(rename = "5")]
     V5,
     /// MQTT 3.1.1.
@@ -77,8 +76,8 @@ pub struct Connection {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Protocol version.
-    pub version: Version,
+    /// Protocol version; `None`: 5, or else 3.1.1.
+    pub version: Option<Version>,
     /// Name at the broker; random where `None`.
     pub client_id: Option<String>,
     /// User name.
@@ -115,7 +114,10 @@ impl ConnectionFile {
                 (self.ca_file.is_some(), "stand-in".to_owned(), 1883)
             }
         };
-        if self.version == Version::V4 && self.password_file.is_some() && self.username.is_none() {
+        if self.version == Some(Version::V4)
+            && self.password_file.is_some()
+            && self.username.is_none()
+        {
             problems.add(key("password_file"), "MQTT 3.1.1 has no password without a username");
         }
         let identity = match (self.cert_file, self.key_file) {

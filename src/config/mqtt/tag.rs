@@ -1,6 +1,5 @@
 //! What is read from a message, and how.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -10,7 +9,7 @@ use super::Filter;
 use crate::config::Problems;
 use crate::config::count::{Count, CountFile};
 use crate::config::tag::{TagFile, Tags};
-use crate::model::TagId;
+use crate::model::{Source, TagId};
 
 /// A tag of a broker as typed.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -200,7 +199,7 @@ impl MqttTagFile {
     pub fn check(
         self,
         at: &str,
-        source: &Arc<str>,
+        source: &Source,
         tags: &mut Tags,
         problems: &mut Problems,
     ) -> MqttTag {

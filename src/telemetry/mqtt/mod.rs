@@ -32,7 +32,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let wanted = broker.tags.iter().map(|t| Subscription { filter: t.topic.clone(), qos: t.qos });
-    let link = Link::new(&format!("broker/{}", broker.id), &broker.connection, wanted, status);
+    let connections = [broker.connection.clone()];
+    let link = Link::new(&format!("broker/{}", broker.id), connections, wanted, status);
     let mut ingest = ingest::Ingest::new(&broker, board, wall);
     link.run(&mut ingest, &stop).await;
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::model::{Label, Tag, TagId};
+use crate::model::{Label, Source, Tag, TagId};
 use proptest::prelude::*;
 
 const START: Mono = Mono(1_000_000_000_000);
@@ -23,7 +23,7 @@ fn board(tags: u32, public: impl Fn(u32) -> bool) -> Arc<Board> {
         warn: (None, None),
         stale_after: ms(2000),
         public: public(id),
-        source: "test".into(),
+        source: Source::Broker("test".into()),
     };
     Board::new((0..tags).map(tag).collect())
 }

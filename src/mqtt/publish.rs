@@ -1,0 +1,142 @@
+//! Publishing over one session.
+//!
+//! Comes in: messages, sent in the order in which they are handed over. Goes
+//! out: the broker's acknowledgement of each. When full: [`INFLIGHT`] messages
+//! without an acknowledgement, then handing over waits. A broker that leaves
+//! one unacknowledged for [`ACKNOWLEDGE`] is given up: the session ends.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::wire::{Client, INFLIGHT, Notice};
+
+/// Each acknowledgement comes within this time.
+pub const ACKNOWLEDGE: Duration = Duration::from_secs(30);
+
+/// Hands messages to one session; clones share it.
+#[derive(Clone)]
+pub struct Publisher {
+    client: Client,
+    room: Arc<Semaphore>,
+    /// The greatest packet that the broker takes, bytes.
+    packet_max: u32,
+    /// Ends the session.
+    stalled: CancellationToken,
+}
+
+/// Why a message did not get through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsent {
+    /// The session ended first: whether the broker has it is not known.
+    Lost,
+    /// The broker does not take it, in its own terms.
+    Refused(String),
+    /// It exceeds what the broker takes.
+    TooLarge {
+        /// The packet with its head, bytes.
+        size: usize,
+        /// The greatest that the broker takes, bytes.
+        most: u32,
+    },
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost => write!(f, "the session ended first"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::TooLarge { size, most } => {
+                write!(f, "a packet of {size} bytes; the broker takes {most}: raise its limit")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unsent {}
+
+/// A message that was handed over.
+pub struct Receipt {
+    notice: Notice,
+    stalled: CancellationToken,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Publisher {
+    pub(super) fn new(client: Client, packet_max: u32, stalled: CancellationToken) -> Self {
+        let room = Arc::new(Semaphore::new(INFLIGHT.into()));
+        Self { client, room, packet_max, stalled }
+    }
+
+    /// Hands a message over; waits while too many are unacknowledged.
+    ///
+    /// # Errors
+    /// [`Unsent::TooLarge`] before anything is sent, [`Unsent::Lost`] when the
+    /// session has ended, [`Unsent::Refused`] where `topic` has a wildcard.
+    pub async fn send(
+        &self,
+        topic: &str,
+        payload: Bytes,
+        qos: u8,
+        retain: bool,
+    ) -> Result<Receipt, Unsent> {
+        let size = packet(topic.len(), payload.len());
+        if size > self.packet_max as usize {
+            return Err(Unsent::TooLarge { size, most: self.packet_max });
+        }
+        let room = self.room.clone().acquire_owned();
+        let handed = async {
+            let room = room.await.map_err(|_| Unsent::Lost)?;
+            let notice = self.client.publish(topic, payload, qos, retain).await?;
+            Ok(Receipt { notice, stalled: self.stalled.clone(), _room: room })
+        };
+        // A session that hangs keeps its room to itself.
+        tokio::select! {
+            receipt = handed => receipt,
+            () = self.stalled.cancelled() => Err(Unsent::Lost),
+        }
+    }
+
+    /// Publishes; resolves when the broker has acknowledged, with `qos` 0 when
+    /// it is sent.
+    ///
+    /// # Errors
+    /// Those of [`Self::send`], and the broker's refusal (MQTT 5; 3.1.1 has none).
+    pub fn publish(
+        &self,
+        topic: String,
+        payload: Bytes,
+        qos: u8,
+        retain: bool,
+    ) -> impl Future<Output = Result<(), Unsent>> + Send + use<> {
+        let publisher = self.clone();
+        async move { publisher.send(&topic, payload, qos, retain).await?.acknowledged().await }
+    }
+}
+
+impl Receipt {
+    /// Waits for the broker's acknowledgement.
+    ///
+    /// # Errors
+    /// The broker's refusal, or the end of the session.
+    pub async fn acknowledged(self) -> Result<(), Unsent> {
+        match timeout(ACKNOWLEDGE, self.notice.acknowledged()).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.stalled.cancel();
+                Err(Unsent::Lost)
+            }
+        }
+    }
+}
+
+/// Size of a PUBLISH, at most (MQTT 5, section 3.3): type, remaining length,
+/// topic with its length, packet identifier, no properties.
+fn packet(topic: usize, payload: usize) -> usize {
+    1 + 4 + 2 + topic + 2 + 1 + payload
+}
