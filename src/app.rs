@@ -9,16 +9,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::WallClock;
 use crate::config::Config;
+use crate::control::change::{Action, Changes};
+use crate::control::{self, Order, Setting};
 use crate::feed::board::Board;
 use crate::observe;
 use crate::status::Status;
@@ -27,7 +29,7 @@ pub use demo::Demo;
 use demo::DemoLine;
 use listeners::Bound;
 use on_air::OnAir;
-use orders::Orders;
+use orders::{End, Orders};
 use sources::{Floor, Sources};
 use stage::Stage;
 
@@ -40,6 +42,25 @@ mod stage;
 
 /// Cameras and buses may take this long to let go of their devices.
 const DRAIN_SOURCES: Duration = Duration::from_millis(2500);
+
+/// Orders of control that wait; it gives one at a time.
+const ORDERS: usize = 4;
+
+/// Where the configuration comes from when technicians change it over MQTT.
+pub struct Revisions {
+    /// What is on disk.
+    pub changes: Changes,
+    /// What is to be said about this start.
+    pub first: Vec<Action>,
+}
+
+impl Revisions {
+    fn setting(self, config: &Config, floor: &Floor, orders: mpsc::Sender<Order>) -> Setting {
+        let Self { changes, first } = self;
+        let (wall, status) = (floor.wall.clone(), floor.status.clone());
+        Setting { changes, first, on_air: config.clone(), wall, status, orders }
+    }
+}
 
 /// Cancels `stop` at the first SIGTERM or SIGINT; the second ends at once.
 pub async fn stop_on_signal(stop: CancellationToken) {
@@ -74,6 +95,7 @@ pub async fn run(
     config: Config,
     file: Option<PathBuf>,
     demo: Option<Demo>,
+    revisions: Option<Revisions>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> Result<()> {
@@ -92,15 +114,24 @@ pub async fn run(
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
     let sources = Sources::new(floor, sources, demo);
     let on_air = OnAir::start(sources, config, bound, viewers, metrics).await?;
-    let mut orders = Orders::new(on_air, file);
+    let orders = revisions.map(|revisions| {
+        let (to_us, orders) = mpsc::channel(ORDERS);
+        let setting = revisions.setting(on_air.config(), on_air.floor(), to_us);
+        let stop = house.stop.child_token();
+        // A panic here must not cost the pictures: the watchdog sees that it is gone.
+        house.tasks.spawn(control::run(setting, stop));
+        orders
+    });
+    let mut orders = Orders::new(on_air, file, orders);
 
     observe::tell_systemd(NotifyState::Ready);
     observe::say(&format!("on air: {}", page_url(page)));
-    orders.take(hangup, &stop).await;
+    let end = orders.take(hangup, &stop).await;
     observe::tell_systemd(NotifyState::Stopping);
     orders.end(DRAIN_SOURCES).await;
     house.drain("house", Duration::from_millis(300)).await;
     info!("off air");
+    ensure!(end == End::Stopped, "to be started again");
     Ok(())
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Demo};
+use crate::app::{self, Demo, Revisions};
 use crate::config::{self, Config};
-use crate::{capture, observe};
+use crate::{capture, control, observe};
 
 /// Puts a production line on air.
 #[derive(Parser)]
@@ -24,9 +25,13 @@ struct Cli {
 enum Command {
     /// Go on air with a configuration.
     Run {
-        /// The configuration, TOML.
+        /// The configuration, TOML: with --state only the first revision.
         #[arg(long)]
         config: PathBuf,
+        /// Where revisions are kept, so that technicians can change the configuration
+        /// over the brokers of `[control]`.
+        #[arg(long, env = "STATE_DIRECTORY")]
+        state: Option<PathBuf>,
     },
     /// Check a configuration and name every mistake in it.
     Check {
@@ -69,7 +74,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config } => on_air(&read(&config)?, Some(config), None),
+        Command::Run { config, state: None } => on_air(&read(&config)?, Some(config), None),
+        Command::Run { config, state: Some(state) } => on_air_with(&config, &state),
         Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {
             Some(config) => {
                 observe::say(&summary(&config));
@@ -130,15 +136,69 @@ fn summary(config: &Config) -> String {
     )
 }
 
+/// Runs the last good revision on disk; the file where there is none.
+fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
+    observe::start_logs();
+    let name = file.display().to_string();
+    let seed = match read(file) {
+        Ok(text) => load(&text, &name).and_then(|_| config::parse(&text).ok()),
+        Err(error) => {
+            eprintln!("floorcast: {error:#}");
+            None
+        }
+    };
+    if seed.is_none() && !control::has_revision(state) {
+        return Ok(ExitCode::from(2));
+    }
+    let seed = seed.unwrap_or_default();
+    let (changes, good, first) = control::open(state, seed.clone())?;
+    let config = match config::check(Value::clone(&good.document), &[]) {
+        Ok(config) => Some(config),
+        Err(problems) => {
+            // It was fine when it was accepted: this version asks for something else.
+            let number = good.number;
+            eprintln!("revision {number} is not fit for this version; {name} runs instead");
+            eprint!("{problems}");
+            stand_in(seed, &good.document)
+        }
+    };
+    match config {
+        Some(config) => put_on_air(config, None, None, Some(Revisions { changes, first })),
+        None => Ok(ExitCode::from(2)),
+    }
+}
+
+/// The first revision under the box's name and with its brokers, so that a technician
+/// can mend the last one; without them where they are what is wrong.
+fn stand_in(seed: Value, good: &Value) -> Option<Config> {
+    let mut named = seed.clone();
+    for key in ["box", "control"] {
+        if let (Some(document), Some(own)) = (named.as_object_mut(), good.get(key)) {
+            document.insert(key.into(), own.clone());
+        }
+    }
+    config::check(named, &[]).or_else(|_| config::check(seed, &[])).ok()
+}
+
 /// Threads for calls that block end after so long without work: ten seconds, as
 /// tokio has it, are for ever where each camera is asked for its exposure every five.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs what a file says until SIGTERM or SIGINT.
 fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
     let name = file.as_ref().map_or("the built-in demo".into(), |file| file.display().to_string());
     let Some(config) = load(text, &name) else { return Ok(ExitCode::from(2)) };
     observe::start_logs();
+    put_on_air(config, file, demo, None)
+}
+
+/// Runs until SIGTERM or SIGINT.
+fn put_on_air(
+    config: Config,
+    file: Option<PathBuf>,
+    demo: Option<Demo>,
+    revisions: Option<Revisions>,
+) -> anyhow::Result<ExitCode> {
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -148,7 +208,7 @@ fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Resu
     let stop = CancellationToken::new();
     runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, file, demo, metrics, stop).await
+        app::run(config, file, demo, revisions, metrics, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();

@@ -2,8 +2,8 @@
 
 pub mod rfc3339;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,6 +21,15 @@ fn read(clock: libc::clockid_t) -> i64 {
 /// Now, `CLOCK_MONOTONIC`.
 pub fn now() -> Mono {
     Mono(read(libc::CLOCK_MONOTONIC) as u64)
+}
+
+/// The kernel's name for this boot, other at every boot; empty where it gives none.
+pub fn boot_id() -> &'static str {
+    static BOOT: LazyLock<String> = LazyLock::new(|| {
+        let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        read.map(|id| id.trim().to_owned()).unwrap_or_default()
+    });
+    &BOOT
 }
 
 /// How far the wall clock can be trusted.

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use super::listeners::{Bound, Doors};
-use super::sources::Sources;
+use super::sources::{Floor, Sources};
 use super::stage::Stage;
 use crate::capture;
 use crate::config::Config;
@@ -62,6 +62,11 @@ impl OnAir {
     /// What is on air.
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its sources write to.
+    pub(super) fn floor(&self) -> &Floor {
+        self.sources.floor()
     }
 
     /// Turns what is on air into `new`, whose tags were numbered after those on air.

@@ -29,10 +29,28 @@ impl Daemon {
         daemon
     }
 
+    /// `floorcast run` with a first revision and a directory for those to come.
+    #[allow(dead_code)]
+    pub fn with_state(config: &str, state: &Path, env: &[(&str, &str)]) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        file.write_all(config.as_bytes()).expect("write the configuration");
+        let path = file.path().to_owned();
+        let [path, state] = [&path, state].map(|p| p.to_str().expect("path"));
+        let mut daemon = Self::start_in(&["run", "--config", path, "--state", state], env);
+        daemon.config = Some(file);
+        daemon
+    }
+
     /// The binary with these arguments, on air within 30 s.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_in(args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub fn start_in(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_floorcast"))
             .args(args)
+            .envs(env.iter().copied())
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,92 @@
+//! What the box says over its control session.
+//!
+//! Comes in: letters. Goes out: each to the broker, in order, until it is acknowledged;
+//! over the next session if one ends first. When full ([`QUEUE`]), what is said last is
+//! dropped and counted. What the broker refuses is dropped, counted and logged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::mqtt::{Publisher, Unsent};
+
+/// Letters that wait.
+const QUEUE: usize = 512;
+
+/// Over which session; `None` while there is none.
+pub type Line = watch::Receiver<Option<Arc<Publisher>>>;
+
+/// One message.
+pub struct Letter {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: Bytes,
+    /// The broker keeps it for later subscribers.
+    pub retain: bool,
+    /// Only of use now: gone with the session.
+    pub passing: bool,
+}
+
+/// Where letters are handed in; clones share it.
+#[derive(Clone)]
+pub struct Post(mpsc::Sender<Letter>);
+
+fn dropped(why: &'static str) {
+    metrics::counter!("floorcast_control_letters_dropped_total", "why" => why).increment(1);
+}
+
+impl Post {
+    /// A post office and its work, to be run until `stop`.
+    pub fn open(line: Line, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send) {
+        let (post, letters) = mpsc::channel(QUEUE);
+        let work = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = deliver(letters, line) => {}
+            }
+        };
+        (Self(post), work)
+    }
+
+    /// Hands a letter in; never waits.
+    pub fn send(&self, letter: Letter) {
+        if self.0.try_send(letter).is_err() {
+            dropped("full");
+        }
+    }
+}
+
+async fn deliver(mut letters: mpsc::Receiver<Letter>, mut line: Line) {
+    while let Some(letter) = letters.recv().await {
+        loop {
+            // Whoever could open a session is gone: so is what was to be said.
+            let Ok(publisher) = line.wait_for(Option::is_some).await.map(|p| p.clone()) else {
+                return;
+            };
+            let Some(publisher) = publisher else { continue };
+            let Letter { topic, payload, retain, passing } = &letter;
+            match publisher.publish(topic.clone(), payload.clone(), 1, *retain).await {
+                Ok(()) => break,
+                Err(Unsent::Lost) if *passing => break,
+                Err(Unsent::Lost) => {
+                    // Until the next session, or none: the same one has nothing to offer.
+                    let same = |now: &Option<Arc<Publisher>>| {
+                        now.as_ref().is_some_and(|now| Arc::ptr_eq(now, &publisher))
+                    };
+                    if line.wait_for(|now| !same(now)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(why) => {
+                    dropped("refused");
+                    warn!(topic, "not published: {why}");
+                    break;
+                }
+            }
+        }
+    }
+}

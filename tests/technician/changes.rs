@@ -1,0 +1,226 @@
+//! Changes: applied before viewers who stay, confirmed, or back by themselves.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::client::{Ask, Notice, Viewer};
+use crate::rig::{ROOT, SOON, Site, USER, apply};
+
+async fn viewer(site: &Site, feed: &str) -> Viewer {
+    let ask = Ask { telemetry: true, resend: true, gro: false };
+    let page = &site.daemon.as_ref().expect("a box").page;
+    Viewer::open(&format!("{page}whep/{feed}"), ask).await.expect("join")
+}
+
+/// The next whole frame's RTP time.
+async fn frame(viewer: &mut Viewer) -> u32 {
+    let next = async {
+        loop {
+            if let Notice::Packet(packet) = viewer.next().await.expect("viewer")
+                && packet.header.marker
+            {
+                return packet.header.timestamp;
+            }
+        }
+    };
+    timeout(SOON, next).await.expect("no frame came")
+}
+
+/// Watches until told to stop; the longest step from frame to frame, in 90 kHz.
+fn watch(mut viewer: Viewer) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<u32>) {
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut before = frame(&mut viewer).await;
+        let mut longest = 0;
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return longest,
+                at = frame(&mut viewer) => {
+                    longest = longest.max(at.wrapping_sub(before));
+                    before = at;
+                }
+            }
+        }
+    });
+    (stop, task)
+}
+
+/// 25 fps is 3600 steps of 90 kHz; twice that would be a missing frame.
+const NO_FRAME_MISSED: u32 = 7000;
+
+fn with_tag(document: &Value, name: &str, address: u16) -> Value {
+    let mut document = document.clone();
+    let tag = json!({ "name": name, "table": "holding", "address": address, "type": "f32", "public": true });
+    document["modbus"][0]["unit"][0]["tag"].as_array_mut().expect("tags").push(tag);
+    document
+}
+
+/// A change of one tag: on trial, confirmed, there after a restart; and viewers of both
+/// cameras miss not one frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_change_stays_and_viewers_miss_nothing() {
+    let mut site = Site::new();
+    let seed = site.document();
+    let [line, check] = [viewer(&site, "line").await, viewer(&site, "check").await].map(watch);
+    let document = with_tag(&seed, "speed", 2);
+    let txid = site.apply(1, &document, 60);
+    let trial = site.ear.reply(&txid, "trial");
+    assert_eq!(trial["revision"], 2);
+    site.confirm(2);
+    let done = site.ear.reply(&txid, "confirmed");
+    assert_eq!(done["revision"], 2, "{done}");
+    let reported = format!("{ROOT}/cfg/reported");
+    let report = site.ear.wait("the report", |t, p| t == reported && p["revision"] == 2);
+    assert_eq!(report["by"], USER);
+    for (stop, watched) in [line, check] {
+        let _ = stop.send(());
+        let longest = watched.await.expect("watch");
+        assert!(longest < NO_FRAME_MISSED, "a step of {longest} of 90 kHz");
+    }
+    drop(site.daemon.take());
+    site.start(&[]);
+    let asked = site.txid("get");
+    site.ask("get", &json!({ "txid": asked }));
+    let got = site.ear.reply(&asked, "ok");
+    assert_eq!((&got["revision"], &got["document"]), (&json!(2), &document));
+}
+
+/// All mistakes at once, with pointers and remedies, and nothing has changed.
+#[test]
+fn every_mistake_is_named_and_nothing_changes() {
+    let mut site = Site::new();
+    let mut document = site.document();
+    document["camera"][0]["widht"] = json!(640);
+    document["camera"][1]["fps"] = json!(0);
+    document["modbus"][0]["unit"][0]["tag"][0]["type"] = json!("u17");
+    document["box"]["id"] = json!("other");
+    let txid = site.apply(1, &document, 60);
+    let answer = site.ear.reply(&txid, "invalid");
+    let pointers: Vec<_> = answer["problems"]
+        .as_array()
+        .expect("problems")
+        .iter()
+        .map(|p| p["pointer"].as_str().unwrap_or(""))
+        .collect();
+    for pointer in ["/camera/0/widht", "/camera/1/fps", "/modbus/0/unit/0/tag/0/type"] {
+        assert!(pointers.contains(&pointer), "{pointer} in {answer}");
+    }
+    let mut document = site.document();
+    document["box"]["id"] = json!("other");
+    document["control"] = json!({});
+    let txid = site.apply(1, &document, 60);
+    let answer = site.ear.reply(&txid, "invalid");
+    let pointers: Vec<_> = answer["problems"]
+        .as_array()
+        .expect("problems")
+        .iter()
+        .map(|p| p["pointer"].as_str().unwrap_or(""))
+        .collect();
+    assert_eq!(pointers, ["/box/id", "/control/broker"]);
+    let txid = site.txid("get");
+    site.ask("get", &json!({ "txid": txid }));
+    assert_eq!(site.ear.reply(&txid, "ok")["revision"], 1);
+}
+
+/// A change that nobody confirms is back by itself, and viewers of the other camera
+/// see nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unconfirmed_change_is_back_by_itself() {
+    let mut site = Site::new();
+    let seed = site.document();
+    let (stop, watched) = watch(viewer(&site, "check").await);
+    let mut document = seed.clone();
+    document["camera"][0]["fps"] = json!(20);
+    let txid = site.apply(1, &document, 10);
+    site.ear.reply(&txid, "trial");
+    let back = site.ear.reply(&txid, "rolled_back");
+    assert!(back["reason"].as_str().is_some_and(|r| r.contains("confirm")), "{back}");
+    let _ = stop.send(());
+    let longest = watched.await.expect("watch");
+    assert!(longest < NO_FRAME_MISSED, "a step of {longest} of 90 kHz");
+    let state = format!("{ROOT}/cfg/reported");
+    let report = site.ear.wait("the report", |t, p| t == state && p["status"] == "confirmed");
+    assert_eq!(report["revision"], 1);
+}
+
+/// A change that breaks the camera cannot be confirmed, and is back in its deadline.
+#[test]
+fn a_broken_camera_is_not_confirmed() {
+    let mut site = Site::new();
+    let mut document = site.document();
+    site.ear.wait("live", |t, p| t.ends_with("health/feed/line") && p["state"] == "live");
+    document["camera"][0]["port"] = json!("usb-0000:00:14.0-9");
+    let txid = site.apply(1, &document, 10);
+    site.ear.reply(&txid, "trial");
+    let confirm = site.confirm(2);
+    let no = site.ear.reply(&confirm, "refused");
+    assert!(no["reason"].as_str().is_some_and(|r| r.contains("feed/line")), "{no}");
+    site.ear.reply(&txid, "rolled_back");
+    site.ear.wait("live again", |t, p| t.ends_with("health/feed/line") && p["state"] == "live");
+}
+
+/// A change to a broker that is not there is back in its deadline, with the box in
+/// session at the old one, which hears why.
+#[test]
+fn a_wrong_broker_is_back_by_itself() {
+    let mut site = Site::new();
+    let mut document = site.document();
+    document["control"]["broker"][0]["url"] = json!("mqtt://127.0.0.1:9");
+    let txid = site.apply(1, &document, 10);
+    site.ear.wait("offline", |t, p| t.ends_with("/state") && p["online"] == false);
+    site.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
+    // Said after the session came back: nobody could have heard it before.
+    let back = site.ear.reply(&txid, "rolled_back");
+    assert!(back["reason"].as_str().is_some_and(|r| r.contains("session")), "{back}");
+}
+
+/// Retained, expired and repeated requests, and those of an older base, change nothing.
+#[test]
+fn stale_requests_change_nothing() {
+    let mut site = Site::new();
+    let document = with_tag(&site.document(), "speed", 2);
+    let topic = format!("{ROOT}/cfg/req/{USER}/apply");
+    let mut late = apply("late", 1, &document, 60);
+    late["expires"] = json!("2026-01-02T00:00:00Z");
+    site.ask("apply", &late);
+    site.ear.reply("late", "refused");
+    site.ask("apply", &apply("older", 7, &document, 60));
+    site.ear.reply("older", "conflict");
+    let txid = site.apply(1, &document, 60);
+    site.ear.reply(&txid, "trial");
+    site.confirm(2);
+    site.ear.reply(&txid, "confirmed");
+    site.ask("apply", &apply(&txid, 2, &site.document(), 60));
+    site.ear.reply(&txid, "seen");
+    // A stored request is refused with every new session.
+    let stored = apply("stored", 2, &site.document(), 60);
+    site.broker.publish(&topic, stored.to_string(), &["-r", "-q", "1"]);
+    site.ear.reply("stored", "trial");
+    drop(site.daemon.take());
+    site.start(&[]);
+    site.ear.reply("stored", "refused");
+}
+
+/// What is stored for a box that was away runs once, and its own second reading
+/// confirms it.
+#[test]
+fn a_stored_document_reaches_a_box_that_was_away() {
+    let mut site = Site::new();
+    let document = with_tag(&site.document(), "speed", 2);
+    drop(site.daemon.take());
+    let mut desired = apply("stored-1", 0, &document, 60);
+    let fields = desired.as_object_mut().expect("an object");
+    fields.remove("base");
+    fields.remove("expires");
+    fields.insert("revision".into(), json!(5));
+    site.broker.publish(&format!("{ROOT}/cfg/desired"), desired.to_string(), &["-r", "-q", "1"]);
+    site.start(&[]);
+    let reported = format!("{ROOT}/cfg/reported");
+    let report = site.ear.wait("revision 5", |t, p| {
+        t == reported && p["revision"] == 5 && p["status"] == "confirmed"
+    });
+    assert_eq!(report["failure"], Value::Null, "{report}");
+    let _ = Duration::ZERO;
+}

@@ -1,0 +1,9 @@
+//! A technician with plain `mosquitto_pub` and `mosquitto_sub`, and a box on air.
+
+mod changes;
+#[path = "../../benches/whep_load/client.rs"]
+#[allow(dead_code)]
+mod client;
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,191 @@
+//! A broker, a box that is set up over it, and somebody who listens to all of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::Daemon;
+use crate::support::mosquitto::{Mosquitto, program};
+use crate::support::peer::{Peer, free_port};
+
+/// Longer than anything here takes.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Under which the box of these tests is set up.
+pub const ROOT: &str = "floorcast/v1/works/line-2";
+
+/// Who asks in these tests.
+pub const USER: &str = "li";
+
+/// Somebody who listens to everything at a broker.
+pub struct Listener {
+    _process: Peer,
+    lines: Receiver<(String, Value)>,
+    /// What came, in order.
+    pub heard: Vec<(String, Value)>,
+    /// Where the next wait begins.
+    from: usize,
+}
+
+impl Listener {
+    pub fn new(broker: &Mosquitto) -> Self {
+        let mut command = program("mosquitto_sub");
+        command.args(["-h", "127.0.0.1", "-p", &broker.port.to_string(), "-t", "floorcast/#"]);
+        command.args(["-q", "1", "-F", "%t %p"]).args(&broker.publisher).stdout(Stdio::piped());
+        let mut process = Peer::start(&mut command, "mosquitto-clients");
+        let out = process.0.stdout.take().expect("stdout");
+        let (tx, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let (topic, payload) = line.split_once(' ').unwrap_or((&line, ""));
+                let payload = serde_json::from_str(payload).unwrap_or(Value::Null);
+                // The test may have ended: then nobody reads.
+                let _ = tx.send((topic.to_owned(), payload));
+            }
+        });
+        Self { _process: process, lines, heard: Vec::new(), from: 0 }
+    }
+
+    /// Waits for a message that `pick` accepts, among those after the last one found.
+    pub fn wait(&mut self, what: &str, pick: impl Fn(&str, &Value) -> bool) -> Value {
+        let deadline = Instant::now() + SOON;
+        loop {
+            while let Some((topic, payload)) = self.heard.get(self.from) {
+                self.from += 1;
+                if pick(topic, payload) {
+                    return payload.clone();
+                }
+            }
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(heard) => self.heard.push(heard),
+                Err(_) => {
+                    let tele = format!("{ROOT}/tele");
+                    let all = self.heard.iter().filter(|(t, _)| !t.starts_with(&tele));
+                    let all: Vec<_> = all.map(|(t, p)| format!("{t} {p}")).collect();
+                    panic!("{what}: did not come; heard:\n{}", all.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// The next answer to a request, of this status.
+    pub fn reply(&mut self, txid: &str, status: &str) -> Value {
+        let topic = format!("{ROOT}/cfg/res/{USER}/{txid}");
+        self.wait(&format!("{txid}: {status}"), |t, p| t == topic && p["status"] == status)
+    }
+}
+
+/// A broker, a box and a listener.
+pub struct Site {
+    pub broker: Mosquitto,
+    pub state: tempfile::TempDir,
+    pub seed: String,
+    pub daemon: Option<Daemon>,
+    pub ear: Listener,
+    plc: u16,
+    next: u32,
+}
+
+impl Site {
+    /// A box with two cameras and a bus of the demo line, on air and in session.
+    pub fn new() -> Self {
+        let broker = Mosquitto::open();
+        let plc = free_port();
+        let seed = seed(broker.port, plc);
+        let state = tempfile::tempdir().expect("temporary directory");
+        let ear = Listener::new(&broker);
+        let mut site = Self { broker, state, seed, daemon: None, ear, plc, next: 0 };
+        site.start(&[]);
+        site
+    }
+
+    /// Starts the box and waits until it is in session.
+    pub fn start(&mut self, env: &[(&str, &str)]) {
+        self.daemon = Some(Daemon::with_state(&self.seed, self.state.path(), env));
+        self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
+    }
+
+    /// The document that the box started from.
+    pub fn document(&self) -> Value {
+        document(self.broker.port, self.plc)
+    }
+
+    /// A txid that was not used.
+    pub fn txid(&mut self, what: &str) -> String {
+        self.next += 1;
+        format!("{what}-{}", self.next)
+    }
+
+    /// Publishes a request as the technician.
+    pub fn ask(&self, op: &str, request: &Value) {
+        self.broker.publish(
+            &format!("{ROOT}/cfg/req/{USER}/{op}"),
+            request.to_string(),
+            &["-q", "1"],
+        );
+    }
+
+    /// Asks for a document; the txid.
+    pub fn apply(&mut self, base: u64, document: &Value, confirm_s: u64) -> String {
+        let txid = self.txid("apply");
+        self.ask("apply", &apply(&txid, base, document, confirm_s));
+        txid
+    }
+
+    /// Confirms a revision; the txid.
+    pub fn confirm(&mut self, revision: u64) -> String {
+        let txid = self.txid("confirm");
+        self.ask("confirm", &json!({ "txid": txid, "revision": revision, "expires": soon() }));
+        txid
+    }
+}
+
+/// A request to apply a document.
+pub fn apply(txid: &str, base: u64, document: &Value, confirm_s: u64) -> Value {
+    json!({
+        "txid": txid,
+        "base": base,
+        "document": document,
+        "sha256": floorcast::control::change::document::sha256(document),
+        "expires": soon(),
+        "confirm_s": confirm_s,
+    })
+}
+
+/// Ten minutes from now, RFC 3339.
+pub fn soon() -> String {
+    let out = program("date").args(["-u", "-d", "+10 minutes", "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
+}
+
+fn seed(broker: u16, plc: u16) -> String {
+    toml::to_string(&document(broker, plc)).expect("TOML")
+}
+
+fn document(broker: u16, plc: u16) -> Value {
+    let camera = |id: &str, port: &str| json!({ "id": id, "port": port, "width": 320, "height": 240, "fps": 25, "bitrate_kbps": 500 });
+    json!({
+        "box": { "site": "works", "id": "line-2" },
+        "web": { "listen": "127.0.0.1:0", "media": "127.0.0.1:0" },
+        "metrics": { "listen": "127.0.0.1:0" },
+        "control": { "broker": [{ "url": format!("mqtt://127.0.0.1:{broker}"), "keep_alive_s": 5 }] },
+        "camera": [camera("line", "sim:line"), camera("check", "sim:check")],
+        "modbus": [{
+            "id": "plc",
+            "tcp": format!("127.0.0.1:{plc}"),
+            "unit": [{ "id": 1, "period_ms": 100, "tag": [
+                { "name": "tick", "table": "holding", "address": 0, "type": "u16", "public": true },
+            ] }],
+        }],
+    })
+}
+
+/// Every file below a directory.
+pub fn files(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("directory").map_while(Result::ok);
+    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+}
