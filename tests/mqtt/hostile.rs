@@ -94,7 +94,7 @@ async fn meet(version: &str, bytes: Vec<u8>) -> String {
     );
     let connection = config::load(&text).unwrap().brokers.remove(0).connection;
     let live = async {
-        let mut session = match Session::open(&connection, "fuzz").await {
+        let mut session = match Session::open(&connection, "fuzz", None, None).await {
             Ok(session) => session,
             Err(error) => return format!("{error:#}"),
         };
