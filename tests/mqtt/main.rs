@@ -10,3 +10,4 @@ mod limits;
 mod rig;
 mod security;
 mod values;
+mod versions;
