@@ -52,13 +52,16 @@ pub struct Revisions {
     pub changes: Changes,
     /// What is to be said about this start.
     pub first: Vec<Action>,
+    /// Where they are kept.
+    pub dir: PathBuf,
 }
 
 impl Revisions {
     fn setting(self, config: &Config, floor: &Floor, orders: mpsc::Sender<Order>) -> Setting {
-        let Self { changes, first } = self;
-        let (wall, status) = (floor.wall.clone(), floor.status.clone());
-        Setting { changes, first, on_air: config.clone(), wall, status, orders }
+        let Self { changes, first, dir } = self;
+        let Floor { board, wall, status, .. } = floor;
+        let (board, wall, status) = (board.clone(), wall.clone(), status.clone());
+        Setting { changes, first, on_air: config.clone(), dir, board, wall, status, orders }
     }
 }
 

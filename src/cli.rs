@@ -163,7 +163,10 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
         }
     };
     match config {
-        Some(config) => put_on_air(config, None, None, Some(Revisions { changes, first })),
+        Some(config) => {
+            let revisions = Revisions { changes, first, dir: state.to_owned() };
+            put_on_air(config, None, None, Some(revisions))
+        }
         None => Ok(ExitCode::from(2)),
     }
 }

@@ -56,6 +56,18 @@ fn unknown_key_suggests_the_nearest() {
 
 /// A syntax error says where.
 #[test]
+fn an_optional_choice_names_its_key_and_the_nearest_word() {
+    let found = mistakes(
+        "[[modbus]]\nid = \"b\"\ntcp = \"plc\"\n[[modbus.unit]]\nid = 1\n[[modbus.unit.tag]]\n\
+         name = \"x\"\ntable = \"holding\"\naddress = 0\ntype = \"u17\"\n",
+    );
+    let [(key, message)] = &*found else { panic!("{found:?}") };
+    assert_eq!(key, "modbus[0].unit[0].tag[0].type");
+    assert!(message.contains("did you mean"), "{message}");
+}
+
+/// A mistake of the language is placed.
+#[test]
 fn syntax_error_names_line_and_column() {
     assert_eq!(mistakes("[web]\nlisten = \n")[0].0, "line 2, column 10");
 }

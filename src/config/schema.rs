@@ -81,9 +81,9 @@ impl Walk<'_> {
         let any = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
         match any {
             None => vec![schema.clone()],
-            Some(any) => (any.iter().map(|s| self.resolve(s)))
+            // An optional choice is a choice within a choice.
+            Some(any) => (any.iter().flat_map(|s| self.variants(s)))
                 .filter(|s| s.get("type") != Some(&json!("null")))
-                .cloned()
                 .collect(),
         }
     }

@@ -6,6 +6,7 @@
 //! done; this only carries it out, in order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +24,11 @@ use super::ear::{Asked, Ear, QUEUE};
 use super::judge::Against;
 use super::order::Order;
 use super::post::{Letter, Post};
+use super::teller::Teller;
 use super::topics::{Inbound, Topics};
 use crate::clock::{self, WallClock, rfc3339};
 use crate::config::{self, Config};
+use crate::feed::board::Board;
 use crate::mqtt::{Publisher, Will};
 use crate::status::{Health, Parts, Status};
 
@@ -44,6 +47,10 @@ pub struct Setting {
     pub first: Vec<Action>,
     /// What is on air.
     pub on_air: Config,
+    /// Where what must survive a power cut is kept.
+    pub dir: PathBuf,
+    /// The samples.
+    pub board: Arc<Board>,
     /// UTC.
     pub wall: Arc<WallClock>,
     /// Every part's health.
@@ -57,6 +64,9 @@ pub struct Desk {
     changes: Changes,
     on_air: Config,
     topics: Topics,
+    dir: PathBuf,
+    board: Arc<Board>,
+    teller: Option<Teller>,
     wall: Arc<WallClock>,
     status: Status,
     orders: mpsc::Sender<Order>,
@@ -64,7 +74,7 @@ pub struct Desk {
     ear: AbortOnDropHandle<()>,
     stop_ear: CancellationToken,
     asking: mpsc::Sender<Asked>,
-    line: watch::Sender<Option<Arc<Publisher>>>,
+    line: watch::Sender<Option<Publisher>>,
     is_up: bool,
     /// As last said in this session.
     told: BTreeMap<Arc<str>, Health>,
@@ -77,13 +87,16 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
     let line = watch::Sender::new(None);
     let (post, delivery) = Post::open(line.subscribe(), stop.clone());
     let _delivery = AbortOnDropHandle::new(tokio::spawn(delivery));
-    let Setting { changes, first, on_air, wall, status, orders } = setting;
+    let Setting { changes, first, on_air, dir, board, wall, status, orders } = setting;
     let mut session = line.subscribe();
     let mut health = status.changes();
     let mut desk = Desk {
         topics: Topics::new(&on_air.site),
         changes,
         on_air,
+        dir,
+        board,
+        teller: None,
         wall,
         status,
         orders,
@@ -97,6 +110,7 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         state: Value::Null,
     };
     desk.listen();
+    desk.teller = desk.tell();
     desk.carry_out(first).await;
     let mut look = tokio::time::interval(LOOK);
     loop {
@@ -124,6 +138,9 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
             _ = look.tick() => desk.tell_state(),
         }
     }
+    if let Some(teller) = desk.teller.take() {
+        teller.end().await;
+    }
     desk.stop_ear.cancel();
     let _ = timeout(Duration::from_secs(2), &mut desk.ear).await;
 }
@@ -144,6 +161,18 @@ impl Desk {
         let (brokers, status) = (self.on_air.control.brokers.clone(), self.status.clone());
         let listen = ear.listen(brokers, status, self.stop_ear.clone());
         self.ear = AbortOnDropHandle::new(tokio::spawn(listen));
+    }
+
+    /// Publishes telemetry, if that is wanted.
+    fn tell(&self) -> Option<Teller> {
+        let Self { dir, board, wall, status, .. } = self;
+        let root = Topics::new(&self.on_air.site).root().to_owned();
+        let (board, wall, line) = (board.clone(), wall.clone(), self.line.subscribe());
+        let control = &self.on_air.control;
+        control.telemetry.then(|| {
+            let dir = dir.join("outbox");
+            Teller::start(dir, control.outbox_max, root, board, wall, line, status.clone())
+        })
     }
 
     /// Ends the session in order, and opens another one.
@@ -264,6 +293,13 @@ impl Desk {
             .map_err(|_| format!("not done within {APPLY:?}"))?
             .map_err(|_| ended)??;
         let old = std::mem::replace(&mut self.on_air, new);
+        let new = &self.on_air;
+        if Teller::differs(&old, new) {
+            if let Some(teller) = self.teller.take() {
+                teller.end().await;
+            }
+            self.teller = self.tell();
+        }
         let new = &self.on_air;
         Ok(old.control.brokers != new.control.brokers || old.site != new.site)
     }

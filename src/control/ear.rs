@@ -5,7 +5,6 @@
 //! it waits until the session is up. When the desk is busy ([`QUEUE`] messages), more are
 //! dropped and counted: who asked sees no answer and asks again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -35,7 +34,7 @@ pub struct Ear {
     topics: Topics,
     will: Will,
     desk: mpsc::Sender<Asked>,
-    line: watch::Sender<Option<Arc<Publisher>>>,
+    line: watch::Sender<Option<Publisher>>,
     is_up: bool,
     early: Vec<Asked>,
 }
@@ -46,7 +45,7 @@ impl Ear {
         topics: Topics,
         will: Will,
         desk: mpsc::Sender<Asked>,
-        line: watch::Sender<Option<Arc<Publisher>>>,
+        line: watch::Sender<Option<Publisher>>,
     ) -> Self {
         Self { topics, will, desk, line, is_up: false, early: Vec::new() }
     }
@@ -102,7 +101,7 @@ impl Reader for Ear {
 
     fn up(&mut self, publisher: &Publisher) {
         self.is_up = true;
-        self.line.send_replace(Some(Arc::new(publisher.clone())));
+        self.line.send_replace(Some(publisher.clone()));
         for asked in std::mem::take(&mut self.early) {
             self.hand_over(asked);
         }

@@ -19,6 +19,7 @@ mod order;
 pub mod outbox;
 mod post;
 pub mod tele;
+mod teller;
 pub mod topics;
 
 use std::path::Path;

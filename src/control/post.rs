@@ -4,8 +4,6 @@
 //! over the next session if one ends first. When full ([`QUEUE`]), what is said last is
 //! dropped and counted. What the broker refuses is dropped, counted and logged.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +15,7 @@ use crate::mqtt::{Publisher, Unsent};
 const QUEUE: usize = 512;
 
 /// Over which session; `None` while there is none.
-pub type Line = watch::Receiver<Option<Arc<Publisher>>>;
+pub type Line = watch::Receiver<Option<Publisher>>;
 
 /// One message.
 pub struct Letter {
@@ -72,12 +70,9 @@ async fn deliver(mut letters: mpsc::Receiver<Letter>, mut line: Line) {
             match publisher.publish(topic.clone(), payload.clone(), 1, *retain).await {
                 Ok(()) => break,
                 Err(Unsent::Lost) if *passing => break,
+                // This session has nothing more to offer.
                 Err(Unsent::Lost) => {
-                    // Until the next session, or none: the same one has nothing to offer.
-                    let same = |now: &Option<Arc<Publisher>>| {
-                        now.as_ref().is_some_and(|now| Arc::ptr_eq(now, &publisher))
-                    };
-                    if line.wait_for(|now| !same(now)).await.is_err() {
+                    if line.changed().await.is_err() {
                         return;
                     }
                 }

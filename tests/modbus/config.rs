@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use floorcast::config::modbus::point::Table;
 use floorcast::config::modbus::{Link, line::Parity};
+use floorcast::model::Source;
 use floorcast::config::{self, Config};
 
 fn load(text: &str) -> Config {

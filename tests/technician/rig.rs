@@ -1,7 +1,6 @@
 //! A broker, a box that is set up over it, and somebody who listens to all of it.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -182,10 +181,4 @@ fn document(broker: u16, plc: u16) -> Value {
             ] }],
         }],
     })
-}
-
-/// Every file below a directory.
-pub fn files(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).expect("directory").map_while(Result::ok);
-    entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }

@@ -21,8 +21,8 @@ const EXACT: u128 = 1 << 53;
 
 /// Gathers samples until they are taken.
 pub struct Batch {
-    /// By tag: its group, and its name as JSON.
-    tags: Vec<(usize, String)>,
+    /// By tag: its group, and its name as JSON; `None` where it is retired.
+    tags: Vec<Option<(usize, String)>>,
     groups: Vec<Group>,
     boot: String,
     ready: Vec<Entry>,
@@ -41,12 +41,15 @@ impl Batch {
         let mut groups = Vec::new();
         let mut known = HashMap::new();
         let tags = tags.iter().map(|tag| {
+            if tag.is_retired() {
+                return None;
+            }
             let group = *known.entry(tag.source.clone()).or_insert_with(|| {
                 let topic = format!("tele/{}/{}", tag.source.id(), tag.source.group());
                 groups.push(Group { topic, text: String::new(), samples: 0 });
                 groups.len() - 1
             });
-            (group, Json::from(&*tag.name).to_string())
+            Some((group, Json::from(&*tag.name).to_string()))
         });
         let tags = tags.collect();
         Self { tags, groups, boot: Json::from(boot).to_string(), ready: Vec::new() }
@@ -55,7 +58,7 @@ impl Batch {
     /// Adds samples; a group that is large enough becomes an entry at once.
     pub fn add(&mut self, samples: &[Sample], wall: &WallClock, now: Mono) {
         for sample in samples {
-            let Some((group, name)) = self.tags.get(sample.tag.0 as usize) else { continue };
+            let Some(Some((group, name))) = self.tags.get(sample.tag.0 as usize) else { continue };
             let group = &mut self.groups[*group];
             write(sample, name, wall, &mut group.text);
             group.samples += 1;

@@ -87,7 +87,8 @@ async fn store(
 ) -> anyhow::Result<()> {
     let missed = metrics::counter!("floorcast_tele_batches_missed_total");
     let mut samples = board.subscribe();
-    let mut batch = Batch::new(board.tags(), boot);
+    let mut tags = board.tags();
+    let mut batch = Batch::new(&tags, boot);
     let mut period = interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -95,7 +96,15 @@ async fn store(
             // Samples that are there already belong to this period.
             biased;
             next = samples.recv(), if batch.ready() < READY => match next {
-                Ok(samples) => batch.add(&samples, wall, clock::now()),
+                Ok(samples) => {
+                    if !Arc::ptr_eq(&tags, &board.tags()) {
+                        // Another revision: an id means the same tag before and after.
+                        append(&outbox, batch.take(wall, clock::now())).await?;
+                        tags = board.tags();
+                        batch = Batch::new(&tags, boot);
+                    }
+                    batch.add(&samples, wall, clock::now());
+                }
                 Err(RecvError::Lagged(batches)) => missed.increment(batches),
                 Err(RecvError::Closed) => anyhow::bail!("the board is gone"),
             },
