@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Demo, Revisions};
 use crate::config::{self, Config};
-use crate::{capture, control, observe};
+use crate::{capture, control, observe, pki};
 
 /// Puts a production line on air.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make the keys of a site: authority, brokers, boxes, people and their rights.
+    Pki(pki::Arguments),
     /// Put the demo line on air: no camera, PLC or broker needed.
     #[cfg(feature = "sim")]
     Demo {
@@ -94,6 +96,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 report.to_string()
             });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Pki(arguments) => {
+            observe::say(&pki::run(arguments, std::time::SystemTime::now().into())?);
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(feature = "sim")]

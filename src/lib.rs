@@ -3,6 +3,7 @@
 //!
 //! Imports point one way: `cli > app > {capture telemetry web sim control} >
 //! {feed mqtt paint} > {config task status} > {clock model}`; siblings never import each other.
+//! `pki` stands apart: only `cli` knows it, and it knows none of them.
 
 pub mod app;
 pub mod capture;
@@ -16,6 +17,7 @@ pub mod model;
 pub mod mqtt;
 pub mod observe;
 pub mod paint;
+pub mod pki;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

@@ -54,7 +54,7 @@ fn unknown_key_suggests_the_nearest() {
     assert_eq!(found, [("web.listeen".into(), "unknown key; did you mean \"listen\"?".into())]);
 }
 
-/// A syntax error says where.
+/// A choice that may be left out is named like any other.
 #[test]
 fn an_optional_choice_names_its_key_and_the_nearest_word() {
     let found = mistakes(
@@ -66,7 +66,7 @@ fn an_optional_choice_names_its_key_and_the_nearest_word() {
     assert!(message.contains("did you mean"), "{message}");
 }
 
-/// A mistake of the language is placed.
+/// A syntax error says where.
 #[test]
 fn syntax_error_names_line_and_column() {
     assert_eq!(mistakes("[web]\nlisten = \n")[0].0, "line 2, column 10");

@@ -11,7 +11,7 @@ STREAM=(gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
 BROKER=(mosquitto)
 
 # What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys.
-PEERS=(gstreamer1.0-tools libmodbus-dev mosquitto-clients openssl procps python3-venv socat)
+PEERS=(gstreamer1.0-tools jq libmodbus-dev mosquitto-clients openssl procps python3-venv socat)
 
 # Real browsers in a network of their own, with letters for both languages of the page.
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
