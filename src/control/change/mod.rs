@@ -72,6 +72,8 @@ pub struct Now {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// Run this document, by difference to what runs; then say so with [`Changes::applied`].
+    ///
+    /// One may come while another is still being applied, to end it: the last one counts.
     Apply {
         /// Its number, to be given back.
         revision: u64,

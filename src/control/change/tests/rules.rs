@@ -284,6 +284,9 @@ fn a_stored_document_confirms_itself() {
     assert_eq!(rig.changes.good().number, 1);
     rig.changes.session_down();
     rig.changes.session_up(at(2));
+    // Neither is the session alone.
+    rig.look(&[("feed/a", State::Live)]);
+    assert_eq!(rig.changes.good().number, 1);
     rig.actions = rig.changes.desired(&message, &Strict, at(2));
     assert_eq!((rig.changes.good().number, rig.report().by.as_deref()), (7, Some("wu")));
     for old in [message, stored(6, &wanted(6))] {
