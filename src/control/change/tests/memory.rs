@@ -170,6 +170,7 @@ impl Store for Memory {
         }
         // The line is durable; what names went through before is not.
         let Inner { durable, between, .. } = &mut *inner;
+        between.pop();
         for files in between.iter_mut().chain([durable]).filter(|f| f.contains_key(name)) {
             put(bytes)(files);
         }
