@@ -64,6 +64,11 @@ impl Changes {
         }
         if let Err(error) = self.commit(None, now, out) {
             warn!("changes: the trial goes on: {error}");
+            // Again with the next session, not with every look at health.
+            if let Stage::Trial(trial) = &mut self.stage {
+                trial.read_again = false;
+            }
+            out.push(Action::Reconnect);
         }
     }
 

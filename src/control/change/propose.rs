@@ -63,7 +63,11 @@ impl Changes {
         };
         self.note("propose.audit", note, now, out)
             .and_then(|()| replace(&mut *self.store, "propose.trial", TRIAL, &revision.encode()))
-            .map_err(|error| disk(reply(Outcome::Refused), &error))?;
+            .map_err(|error| {
+                // In place, but perhaps not durable: it was refused, so it is to go.
+                let _ = self.store.remove(TRIAL);
+                disk(reply(Outcome::Refused), &error)
+            })?;
         self.begin(revision, request, stored, difference, now, out);
         Ok(())
     }

@@ -164,7 +164,16 @@ impl Store for Memory {
         };
         let mut inner = self.0.lock().unwrap();
         inner.call(true, put(&bytes[..bytes.len() / 2]), put(bytes))?;
-        inner.synced();
+        if at == 0 {
+            inner.synced();
+            return Ok(());
+        }
+        // The line is durable; what names went through before is not.
+        let Inner { durable, between, .. } = &mut *inner;
+        between.pop();
+        for files in between.iter_mut().chain([durable]).filter(|f| f.contains_key(name)) {
+            put(bytes)(files);
+        }
         Ok(())
     }
 

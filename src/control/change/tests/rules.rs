@@ -284,6 +284,9 @@ fn a_stored_document_confirms_itself() {
     assert_eq!(rig.changes.good().number, 1);
     rig.changes.session_down();
     rig.changes.session_up(at(2));
+    // Neither is the session alone.
+    rig.look(&[("feed/a", State::Live)]);
+    assert_eq!(rig.changes.good().number, 1);
     rig.actions = rig.changes.desired(&message, &Strict, at(2));
     assert_eq!((rig.changes.good().number, rig.report().by.as_deref()), (7, Some("wu")));
     for old in [message, stored(6, &wanted(6))] {
@@ -307,9 +310,16 @@ fn a_stored_document_runs_once() {
     rig.actions = rig.changes.desired(&invalid, &Strict, at(203));
     assert!(rig.report().failure.unwrap().why.contains("/bad: remove it"));
     assert_eq!(rig.changes.desired(&invalid, &Strict, at(204)), []);
+    rig.store.set_full(true);
+    let later = stored(9, &wanted(9));
+    rig.actions = rig.changes.desired(&later, &Strict, at(204));
+    assert!(rig.report().failure.unwrap().why.starts_with("disk: "));
+    rig.store.set_full(false);
     let slip = stored(70_000_000, &wanted(1));
     rig.actions = rig.changes.desired(&slip, &Strict, at(205));
     assert!(rig.report().failure.unwrap().why.contains("revision"));
+    rig.actions = rig.changes.desired(&later, &Strict, at(206));
+    assert_eq!(rig.to_run(), Some(9));
 }
 
 /// A stored document that comes while another change is on trial is read again after that.
