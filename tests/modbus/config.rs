@@ -38,7 +38,8 @@ fn defaults_are_the_standards() {
     let read = &config.buses[1].units[0].reads[0];
     assert_eq!((read.table, read.address, read.count), (Table::Input, 0, 2));
     assert_eq!(read.period, Duration::from_secs(1));
-    assert_eq!(&*config.tags[0].source, "modbus press unit 1");
+    let source = &config.tags[0].source;
+    assert_eq!((source.id(), &*source.group()), ("press", "unit-1"));
 }
 
 /// A rate is a tag of its own, with its own name, unit and publicity.

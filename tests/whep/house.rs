@@ -9,7 +9,7 @@ use floorcast::clock::{self, WallClock};
 use floorcast::config::studio::{Site, Studio, Web};
 use floorcast::feed::board::Board;
 use floorcast::feed::ring::Ring;
-use floorcast::model::{Captured, Frame, Label, Mono, Quality, Sample, Tag, TagId, Value};
+use floorcast::model::{Captured, Frame, Label, Mono, Quality, Sample, Source, Tag, TagId, Value};
 use floorcast::status::{State, Status};
 use floorcast::web::{self, FeedInfo, Listeners, StudioInfo, Tuning};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ pub fn tag(id: u32, public: bool) -> Tag {
         warn: (None, Some(90.0)),
         stale_after: Duration::from_secs(2),
         public,
-        source: "test".into(),
+        source: Source::Broker("test".into()),
     }
 }
 
