@@ -67,7 +67,8 @@ pub struct Health {
     pub reason: Arc<str>,
 }
 
-/// All parts: `feed/<id>`, `encoder/<feed>`, `bus/<id>`, `unit/<bus>/<unit>`, `broker/<id>`.
+/// All parts: `feed/<id>`, `encoder/<feed>`, `bus/<id>`, `unit/<bus>/<unit>`, `broker/<id>`,
+/// `outbox`, `tele`.
 pub type Parts = BTreeMap<Arc<str>, Health>;
 
 /// The shared registry. Clones share it.

@@ -1,5 +1,5 @@
 //! The box's own session against mosquitto: what it publishes, and what it never loses.
-#![allow(missing_docs)]
+#![allow(clippy::print_stdout, missing_docs)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,11 +1,15 @@
 //! No broker for a while, a broker that comes and goes, a box that is killed.
 
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::rig::{Consumer, Rig, broker, in_order};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::peer::Peer;
 
 /// Keeps the consumer's messages while it restarts.
 fn durable() -> Mosquitto {
@@ -96,6 +100,67 @@ fn slowly(mut near: TcpStream, mut far: TcpStream) -> std::io::Result<()> {
         }
         far.write_all(&some[..n])?;
         std::thread::sleep(Duration::from_micros(n as u64));
+    }
+}
+
+/// A process killed (SIGKILL) while it stores and sends: what it said to be
+/// stored arrives, and no number is used twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigkill_loses_nothing_stored() {
+    let mosquitto = durable();
+    let mut consumer = Consumer::start(&mosquitto, "tele/#").await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut wanted = BTreeSet::new();
+    for round in 0..5 {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "outage::a_box_to_be_killed", "--ignored", "--nocapture"]);
+        command.env("OUTBOX_DIR", dir.path()).env("BROKER_PORT", mosquitto.port.to_string());
+        command.env("FIRST_VALUE", (round * 1_000_000).to_string()).stdout(Stdio::piped());
+        let mut child = Peer::start(&mut command, "this test");
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        for line in lines.by_ref().map_while(Result::ok) {
+            if let Some(last) = line.strip_prefix("stored up to ") {
+                wanted.extend(round * 1_000_000 + 1..=last.parse::<i64>().unwrap());
+                break;
+            }
+        }
+        // Somewhere in the next second's storing and sending.
+        std::thread::sleep(Duration::from_millis(rand::random_range(0..1200)));
+        child.kill();
+        for line in lines.map_while(Result::ok) {
+            if let Some(last) = line.strip_prefix("stored up to ") {
+                wanted.extend(round * 1_000_000 + 1..=last.parse::<i64>().unwrap());
+            }
+        }
+    }
+    assert!(wanted.len() >= 5000);
+    let rig = Rig::start(dir.path(), &broker(mosquitto.port, ""));
+    rig.live().await;
+    rig.delivered().await;
+    let (mut records, mut values) = (BTreeMap::new(), BTreeMap::new());
+    while !wanted.is_empty() {
+        let got = consumer.record().await;
+        for value in &got.values {
+            wanted.remove(value);
+            assert_eq!(*values.entry(*value).or_insert(got.seq), got.seq, "{value} came twice");
+        }
+        let same = records.entry(got.seq).or_insert_with(|| got.values.clone());
+        assert_eq!(*same, got.values, "one number, two records");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a process of sigkill_loses_nothing_stored"]
+async fn a_box_to_be_killed() {
+    let var = |name| std::env::var(name).unwrap();
+    let port = var("BROKER_PORT").parse().unwrap();
+    let mut rig = Rig::start(Path::new(&var("OUTBOX_DIR")), &broker(port, ""));
+    rig.state("tele", |_, _| true).await;
+    rig.count_from(var("FIRST_VALUE").parse().unwrap());
+    loop {
+        let last = rig.samples(1000).await;
+        println!("\nstored up to {last}");
     }
 }
 

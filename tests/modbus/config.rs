@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use floorcast::config::modbus::point::Table;
 use floorcast::config::modbus::{Link, line::Parity};
-use floorcast::model::Source;
 use floorcast::config::{self, Config};
 
 fn load(text: &str) -> Config {
@@ -39,7 +38,8 @@ fn defaults_are_the_standards() {
     let read = &config.buses[1].units[0].reads[0];
     assert_eq!((read.table, read.address, read.count), (Table::Input, 0, 2));
     assert_eq!(read.period, Duration::from_secs(1));
-    assert_eq!(config.tags[0].source, Source::Unit { bus: "press".into(), unit: 1 });
+    let source = &config.tags[0].source;
+    assert_eq!((source.id(), &*source.group()), ("press", "unit-1"));
 }
 
 /// A rate is a tag of its own, with its own name, unit and publicity.

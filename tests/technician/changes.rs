@@ -153,8 +153,10 @@ fn a_broken_camera_is_not_confirmed() {
     let txid = site.apply(1, &document, 10);
     site.ear.reply(&txid, "trial");
     let confirm = site.confirm(2);
-    let no = site.ear.reply(&confirm, "refused");
-    assert!(no["reason"].as_str().is_some_and(|r| r.contains("feed/line")), "{no}");
+    let no = site.ear.reply(&confirm, "trial");
+    assert!(no["reason"].as_str().is_some_and(|r| r.contains("/line")), "{no}");
+    let back = site.ear.reply(&confirm, "rolled_back");
+    assert!(back["reason"].as_str().is_some_and(|r| r.contains("feed/line")), "{back}");
     site.ear.reply(&txid, "rolled_back");
     site.ear.wait("live again", |t, p| t.ends_with("health/feed/line") && p["state"] == "live");
 }

@@ -63,7 +63,7 @@ impl Changes {
     /// Ends the trial. Its sender hears of it when the last good revision runs.
     pub(super) fn back(&mut self, why: &str, now: Now, out: &mut Vec<Action>) {
         let Stage::Trial(trial) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
-        let Trial { revision, worse, op, stored, .. } = *trial;
+        let Trial { revision, worse, op, stored, confirm, .. } = *trial;
         warn!(revision = revision.number, why, "the change did not stay");
         metrics::counter!("floorcast_changes_rolled_back_total").increment(1);
         failpoint::here("back", "before");
@@ -74,6 +74,14 @@ impl Changes {
         let reply = self.ended(op, applicant.as_deref(), revision, why, now, out);
         let mut then = Vec::new();
         if let Some(user) = &applicant {
+            if let Some(Request { txid, .. }) = &confirm {
+                let (key, ended) = ((user.as_str(), txid.as_str()), (Outcome::RolledBack, why));
+                if let Err(error) = self.seen.end(&mut *self.store, "unkept.seen", key, ended) {
+                    warn!("changes: an end is not remembered: {error}");
+                }
+                let reply = Reply { txid: txid.clone(), op: "confirm", ..reply.clone() };
+                self.answer(user, Reply { worse: worse.clone(), ..reply }, &mut then);
+            }
             self.answer(user, Reply { worse, ..reply }, &mut then);
         }
         let deadline = now.mono + RETURN_WITHIN;

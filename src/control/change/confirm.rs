@@ -41,18 +41,44 @@ impl Changes {
             let by = trial.applicant().unwrap_or(STORED);
             return refuse(format!("revision {number} is for {by} to confirm"), "or roll it back");
         }
-        if let Some(why) = trial.not_yet() {
+        let (not_yet, unheard) = (trial.not_yet(), trial.unheard());
+        let known = trial.confirm.is_some();
+        let standing = Reply { txid: request.txid.clone(), op, ..trial.reply() };
+        if let Some(why) = unheard {
             let remedy = format!("confirm under a new txid by {}", trial.confirm_by);
-            let not_yet = Reply { txid: request.txid.clone(), op, ..trial.reply() };
-            return Err(Box::new(not_yet.because(format!("not yet: {why}"), remedy)));
+            return Err(Box::new(standing.because(format!("not yet: {why}"), remedy)));
+        }
+        let kept = format!("kept as soon as nothing is worse, by {}", trial.confirm_by);
+        if let (Some(why), true) = (&not_yet, known) {
+            return Err(Box::new(standing.because(format!("not yet: {why}"), kept)));
         }
         let key = (user, request.txid.as_str());
-        let remembered = entry(request, Outcome::Confirmed, Some(number));
-        let done = self
-            .seen
+        let outcome = if not_yet.is_some() { Outcome::Trial } else { Outcome::Confirmed };
+        let remembered = entry(request, outcome, Some(number));
+        let refused = |error: &io::Error| disk(reply(Outcome::Refused), error);
+        self.seen
             .remember(&mut *self.store, "confirm.seen", key, remembered, now)
-            .and_then(|()| self.commit(Some((user, request)), now, out));
-        done.map_err(|error| disk(reply(Outcome::Refused), &error))
+            .map_err(|error| refused(&error))?;
+        let Some(why) = not_yet else {
+            return self.commit(Some((user, request)), now, out).map_err(|error| refused(&error));
+        };
+        let Stage::Trial(trial) = &mut self.stage else { return Ok(()) };
+        trial.confirm = Some(request.clone());
+        self.answer(user, standing.because(format!("not yet: {why}"), kept), out);
+        Ok(())
+    }
+
+    /// The sender has confirmed already, and now nothing is worse.
+    pub(super) fn keep_confirmed(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Stage::Trial(trial) = &self.stage else { return };
+        let (Some(request), Some(user)) = (trial.confirm.clone(), trial.applicant()) else { return };
+        if trial.not_yet().is_some() {
+            return;
+        }
+        let user = user.to_owned();
+        if let Err(error) = self.commit(Some((&user, &request)), now, out) {
+            warn!("changes: the trial goes on: {error}");
+        }
     }
 
     /// The confirm of a stored document: it was read again over a session that

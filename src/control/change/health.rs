@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::request::Request;
 use super::{Action, Changes, Now, Outcome, Reply, Revision, Stage, Worse, word};
 use crate::failpoint;
 use crate::model::Mono;
@@ -35,6 +36,8 @@ pub(super) struct Trial {
     pub(super) slow: Vec<Arc<str>>,
     /// What is worse, as last said, and when.
     pub(super) told: (Vec<Worse>, Mono),
+    /// The sender's confirm, which counts as soon as nothing is worse.
+    pub(super) confirm: Option<Request>,
 }
 
 /// News of a trial at most this often: parts may flap.
@@ -46,13 +49,19 @@ impl Trial {
         self.revision.by.as_deref().filter(|_| self.stored.is_none())
     }
 
-    /// Why it cannot be confirmed now.
-    pub(super) fn not_yet(&self) -> Option<String> {
+    /// Why a confirm would not tell that the box can be reached.
+    pub(super) fn unheard(&self) -> Option<&'static str> {
         if !self.applied {
-            return Some("it is still being applied".into());
+            return Some("it is still being applied");
         }
-        if (self.needs_session || self.stored.is_some()) && !self.new_session {
-            return Some("no control session came up after the change".into());
+        let unheard = (self.needs_session || self.stored.is_some()) && !self.new_session;
+        unheard.then_some("no control session came up after the change")
+    }
+
+    /// Why it cannot be kept now.
+    pub(super) fn not_yet(&self) -> Option<String> {
+        if let Some(why) = self.unheard() {
+            return Some(why.into());
         }
         if !self.looked {
             return Some("health was not looked at after the change".into());
@@ -124,6 +133,7 @@ impl Changes {
         trial.looked = true;
         self.progress(now, &mut out);
         self.keep_stored(now, &mut out);
+        self.keep_confirmed(now, &mut out);
         out
     }
 

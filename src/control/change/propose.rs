@@ -99,6 +99,7 @@ impl Changes {
             worse: Vec::new(),
             slow: Vec::new(),
             told: (Vec::new(), Mono(0)),
+            confirm: None,
             revision,
         };
         let (number, document) = (trial.revision.number, trial.revision.document.clone());

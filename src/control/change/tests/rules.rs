@@ -22,9 +22,8 @@ fn a_confirmed_change_stays() {
         "not yet: health was not looked at after the change"
     );
     rig.look(&[("feed/a", State::Live)]);
-    assert_eq!(rig.confirm("li", "c2", 2).status, Outcome::Confirmed);
     let both: Vec<_> = rig.replies("li").into_iter().map(|r| (r.txid, r.status)).collect();
-    assert_eq!(both, [("c2".into(), Outcome::Confirmed), ("t1".into(), Outcome::Confirmed)]);
+    assert_eq!(both, [("c1".into(), Outcome::Confirmed), ("t1".into(), Outcome::Confirmed)]);
     rig.restart();
     assert_eq!(rig.changes.good().document, Arc::new(wanted(1)));
     assert_eq!(rig.report().by.as_deref(), Some("li"));
@@ -66,9 +65,28 @@ fn nothing_may_be_worse() {
     let reply = rig.confirm("li", "c1", 2);
     assert_eq!(reply.status, Outcome::Trial);
     assert_eq!(reply.reason, "not yet: feed/a worked before: no_signal");
+    assert_eq!(rig.confirm("li", "c2", 2).status, Outcome::Trial);
+    // The first one counts as soon as it can.
     let parts = health(&[("feed/a", State::Resting)]);
-    rig.changes.parts(&parts, &|part| part != "feed/b", at(2));
-    assert_eq!(rig.confirm("li", "c2", 2).status, Outcome::Confirmed);
+    rig.actions = rig.changes.parts(&parts, &|part| part != "feed/b", at(2));
+    let both: Vec<_> = rig.replies("li").into_iter().map(|r| (r.txid, r.status)).collect();
+    assert_eq!(both, [("c1".into(), Outcome::Confirmed), ("t1".into(), Outcome::Confirmed)]);
+}
+
+/// A confirm that never counts ends with the change, and its sender hears of both.
+#[test]
+fn a_confirm_ends_with_what_stays_worse() {
+    let mut rig = Rig::new();
+    rig.look(&[("feed/a", State::Live)]);
+    rig.apply("t1", &wanted(1));
+    rig.applied(2);
+    rig.look(&[("feed/a", State::NoSignal)]);
+    assert_eq!(rig.confirm("li", "c1", 2).status, Outcome::Trial);
+    rig.actions = rig.changes.tick(at(60));
+    rig.applied(1);
+    let both: Vec<_> = rig.replies("li").into_iter().map(|r| (r.txid, r.status)).collect();
+    assert_eq!(both, [("c1".into(), Outcome::RolledBack), ("t1".into(), Outcome::RolledBack)]);
+    assert_eq!(rig.confirm("li", "c1", 2).earlier, Some(Outcome::RolledBack));
 }
 
 /// A change of the control section is confirmed over a session that came up after it.
