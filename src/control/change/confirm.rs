@@ -71,7 +71,9 @@ impl Changes {
     /// The sender has confirmed already, and now nothing is worse.
     pub(super) fn keep_confirmed(&mut self, now: Now, out: &mut Vec<Action>) {
         let Stage::Trial(trial) = &self.stage else { return };
-        let (Some(request), Some(user)) = (trial.confirm.clone(), trial.applicant()) else { return };
+        let (Some(request), Some(user)) = (trial.confirm.clone(), trial.applicant()) else {
+            return;
+        };
         if trial.not_yet().is_some() {
             return;
         }
