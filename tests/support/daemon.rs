@@ -119,6 +119,12 @@ impl Daemon {
         }
     }
 
+    /// True once the process has ended.
+    #[allow(dead_code)]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -14,6 +14,9 @@ use crate::support::peer::{Peer, free_port};
 /// Longer than anything here takes.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// How often to look whether it is over.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// Under which the box of these tests is set up.
 pub const ROOT: &str = "floorcast/v1/works/line-2";
 
@@ -51,24 +54,40 @@ impl Listener {
 
     /// Waits for a message that `pick` accepts, among those after the last one found.
     pub fn wait(&mut self, what: &str, pick: impl Fn(&str, &Value) -> bool) -> Value {
+        self.wait_unless(what, pick, || false).expect("it came")
+    }
+
+    /// The same; `None` if `over` before it came.
+    pub fn wait_unless(
+        &mut self,
+        what: &str,
+        pick: impl Fn(&str, &Value) -> bool,
+        mut over: impl FnMut() -> bool,
+    ) -> Option<Value> {
         let deadline = Instant::now() + SOON;
         loop {
             while let Some((topic, payload)) = self.heard.get(self.from) {
                 self.from += 1;
                 if pick(topic, payload) {
-                    return payload.clone();
+                    return Some(payload.clone());
                 }
             }
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.lines.recv_timeout(GLANCE) {
                 Ok(heard) => self.heard.push(heard),
+                Err(_) if over() => return None,
                 Err(_) => {
-                    let tele = format!("{ROOT}/tele");
-                    let all = self.heard.iter().filter(|(t, _)| !t.starts_with(&tele));
-                    let all: Vec<_> = all.map(|(t, p)| format!("{t} {p}")).collect();
-                    panic!("{what}: did not come; heard:\n{}", all.join("\n"));
+                    assert!(Instant::now() < deadline, "{what}: did not come; {}", self.all())
                 }
             }
         }
+    }
+
+    /// What was heard, telemetry left out.
+    fn all(&self) -> String {
+        let tele = format!("{ROOT}/tele");
+        let all = self.heard.iter().filter(|(t, _)| !t.starts_with(&tele));
+        let all: Vec<_> = all.map(|(t, p)| format!("{t} {p}")).collect();
+        format!("heard:\n{}", all.join("\n"))
     }
 
     /// The next answer to a request, of this status.
@@ -85,19 +104,26 @@ pub struct Site {
     pub seed: String,
     pub daemon: Option<Daemon>,
     pub ear: Listener,
-    plc: u16,
+    first: Value,
     next: u32,
 }
 
 impl Site {
     /// A box with two cameras and a bus of the demo line, on air and in session.
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with another first document.
+    pub fn with(edit: impl FnOnce(&mut Value)) -> Self {
         let broker = Mosquitto::open();
         let plc = free_port();
-        let seed = seed(broker.port, plc);
+        let mut first = document(broker.port, plc);
+        edit(&mut first);
+        let seed = toml::to_string(&first).expect("TOML");
         let state = tempfile::tempdir().expect("temporary directory");
         let ear = Listener::new(&broker);
-        let mut site = Self { broker, state, seed, daemon: None, ear, plc, next: 0 };
+        let mut site = Self { broker, state, seed, first, daemon: None, ear, next: 0 };
         site.start(&[]);
         site
     }
@@ -110,7 +136,7 @@ impl Site {
 
     /// The document that the box started from.
     pub fn document(&self) -> Value {
-        document(self.broker.port, self.plc)
+        self.first.clone()
     }
 
     /// A txid that was not used.
@@ -159,10 +185,6 @@ pub fn apply(txid: &str, base: u64, document: &Value, confirm_s: u64) -> Value {
 pub fn soon() -> String {
     let out = program("date").args(["-u", "-d", "+10 minutes", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
-}
-
-fn seed(broker: u16, plc: u16) -> String {
-    toml::to_string(&document(broker, plc)).expect("TOML")
 }
 
 fn document(broker: u16, plc: u16) -> Value {
