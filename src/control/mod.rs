@@ -11,6 +11,7 @@
 //!    └──── post ◄────┘ └── change (the transaction, on disk)
 //! ```
 
+pub mod adopt;
 pub mod change;
 mod desk;
 mod ear;

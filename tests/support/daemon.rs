@@ -119,6 +119,22 @@ impl Daemon {
         }
     }
 
+    /// As [`Self::line`], but only lines after one that contains `mark` count.
+    #[allow(dead_code)]
+    pub fn line_after<T>(
+        &mut self,
+        within: Duration,
+        mark: &str,
+        pick: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        self.line(within, |line| line.contains(mark).then_some(()));
+        let at = self.seen.iter().position(|line| line.contains(mark)).unwrap_or_default();
+        let before = self.seen.drain(..=at).collect::<Vec<_>>();
+        let found = self.line(within, pick);
+        self.seen.splice(0..0, before);
+        found
+    }
+
     /// True once the process has ended.
     #[allow(dead_code)]
     pub fn has_ended(&mut self) -> bool {
