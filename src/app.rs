@@ -82,8 +82,11 @@ impl Control {
             Self::Revisions { changes, first, dir } => {
                 let (changes, on_air) = (*changes, config.clone());
                 let setting = Setting { changes, first, on_air, dir, board, wall, status, orders };
-                // Without it nobody could set the box up: the watchdog sees that it is gone.
-                house.tasks.spawn(control::run(setting, stop));
+                // Without it nobody could set the box up: the watchdog sees if it gets stuck.
+                let status = floor.status.clone();
+                let body =
+                    async move { status.alive("control", control::run(setting, stop)).await };
+                house.tasks.spawn(body);
             }
             Self::Door { door, seed, dir } => {
                 let until = stop.clone();

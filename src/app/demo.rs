@@ -98,7 +98,11 @@ impl DemoLine {
             return Ok(Source::V4l2);
         }
         let Some(line) = &self.running else {
-            bail!("camera {}: {} is the demo line, which this build leaves out", camera.id, camera.port)
+            bail!(
+                "camera {}: {} is the demo line, which this build leaves out",
+                camera.id,
+                camera.port
+            )
         };
         draw(line, camera, stop)
     }

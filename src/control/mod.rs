@@ -21,6 +21,7 @@ pub mod outbox;
 mod post;
 pub mod tele;
 mod teller;
+mod told;
 pub mod topics;
 
 use std::path::Path;
