@@ -129,8 +129,8 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 /// and becomes what it says.
 ///
 /// # Errors
-/// A listener that cannot be bound, before any device is touched. Devices that
-/// fail later are retried for ever.
+/// A listener that cannot be bound, before any device is touched, unless `control` can
+/// mend it. What fails later is retried for ever.
 pub async fn run(
     config: Config,
     file: Option<PathBuf>,
@@ -141,9 +141,13 @@ pub async fn run(
 ) -> Result<End> {
     // First: without a handler it would end the process.
     let hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
-    let bound = Bound::bind(&config.web, &config.metrics).await?;
-    let (page, numbers) = bound.addresses()?;
-    observe::say(&format!("metrics: http://{numbers}/metrics"));
+    let bound = Bound::bind(&config.web, &config.metrics).await;
+    // A box that is set up over MQTT must stay within reach of who can mend this.
+    let bound = if control.is_some() { bound } else { bound.both()? };
+    let (page, numbers) = bound.addresses();
+    if let Some(numbers) = numbers {
+        observe::say(&format!("metrics: http://{numbers}/metrics"));
+    }
 
     let wall = Arc::new(WallClock::new());
     let status = Status::new();
@@ -157,7 +161,10 @@ pub async fn run(
     let mut orders = Orders::new(on_air, file, orders);
 
     observe::tell_systemd(NotifyState::Ready);
-    observe::say(&format!("on air: {}", page_url(page)));
+    match page {
+        Some(page) => observe::say(&format!("on air: {}", page_url(page))),
+        None => warn!("web.listen or web.media cannot be bound yet: no page"),
+    }
     let end = orders.take(hangup, &stop).await;
     observe::tell_systemd(NotifyState::Stopping);
     orders.end(DRAIN_SOURCES).await;

@@ -55,7 +55,7 @@ impl OnAir {
             wall: floor.wall.clone(),
             status: floor.status.clone(),
         });
-        let doors = Doors::open(viewers, bound, &config.web, info, metrics);
+        let doors = Doors::open(viewers, bound, &config.web, &config.metrics, info, metrics);
         Ok(Self { config, sources, showing, doors })
     }
 

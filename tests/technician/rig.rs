@@ -134,6 +134,14 @@ impl Site {
         self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
     }
 
+    /// Starts a box afresh from a document under which it opens no page.
+    pub fn restart_from(&mut self, document: &Value) {
+        self.state = tempfile::tempdir().expect("temporary directory");
+        let seed = toml::to_string(document).expect("TOML");
+        self.daemon = Some(Daemon::without_page(&seed, self.state.path()));
+        self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
+    }
+
     /// The document that the box started from.
     pub fn document(&self) -> Value {
         self.first.clone()
