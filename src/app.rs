@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::control::change::{Action, Changes};
-use crate::control::{self, Order, Setting};
+use crate::control::{self, Order, Overlay, Setting};
 use crate::feed::board::Board;
 use crate::observe;
 use crate::status::Status;
@@ -33,6 +33,7 @@ use orders::{End, Orders};
 use sources::{Floor, Sources};
 use stage::Stage;
 
+mod deeds;
 mod demo;
 mod listeners;
 mod on_air;
@@ -43,8 +44,17 @@ mod stage;
 /// Cameras and buses may take this long to let go of their devices.
 const DRAIN_SOURCES: Duration = Duration::from_millis(2500);
 
-/// Orders of control that wait; it gives one at a time.
-const ORDERS: usize = 4;
+/// Orders of control that wait; then it waits too.
+const ORDERS: usize = 16;
+
+/// What can be seen of the process from within.
+#[derive(Clone)]
+pub struct Inside {
+    /// All counters.
+    pub metrics: PrometheusHandle,
+    /// The newest log lines.
+    pub lines: observe::Lines,
+}
 
 /// Where the configuration comes from when technicians change it over MQTT.
 pub struct Revisions {
@@ -57,11 +67,18 @@ pub struct Revisions {
 }
 
 impl Revisions {
-    fn setting(self, config: &Config, floor: &Floor, orders: mpsc::Sender<Order>) -> Setting {
+    fn setting(
+        self,
+        config: &Config,
+        overlay: Overlay,
+        floor: &Floor,
+        orders: mpsc::Sender<Order>,
+    ) -> Setting {
         let Self { changes, first, dir } = self;
         let Floor { board, wall, status, .. } = floor;
         let (board, wall, status) = (board.clone(), wall.clone(), status.clone());
-        Setting { changes, first, on_air: config.clone(), dir, board, wall, status, orders }
+        let on_air = config.clone();
+        Setting { changes, first, on_air, dir, overlay, board, wall, status, orders }
     }
 }
 
@@ -99,7 +116,7 @@ pub async fn run(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     revisions: Option<Revisions>,
-    metrics: PrometheusHandle,
+    inside: Inside,
     stop: CancellationToken,
 ) -> Result<()> {
     // First: without a handler it would end the process.
@@ -115,17 +132,19 @@ pub async fn run(
     let demo = DemoLine::start(demo, &config, &wall, &sources).await?;
     let (board, style) = (Board::new(config.tags.clone()), on_air::style_of(&config.studio));
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
-    let sources = Sources::new(floor, sources, demo);
-    let on_air = OnAir::start(sources, config, bound, viewers, metrics).await?;
+    // A camera that people closed shows nothing before it is known to be closed.
+    let overlay = revisions.as_ref().map(|r| Overlay::open(&r.dir)).unwrap_or_default();
+    let sources = Sources::new(floor, sources, demo, overlay.clone());
+    let on_air = OnAir::start(sources, config, bound, viewers, inside.metrics.clone()).await?;
     let orders = revisions.map(|revisions| {
         let (to_us, orders) = mpsc::channel(ORDERS);
-        let setting = revisions.setting(on_air.config(), on_air.floor(), to_us);
+        let setting = revisions.setting(on_air.config(), overlay, on_air.floor(), to_us);
         let stop = house.stop.child_token();
         // A panic here must not cost the pictures: the watchdog sees that it is gone.
         house.tasks.spawn(control::run(setting, stop));
         orders
     });
-    let mut orders = Orders::new(on_air, file, orders);
+    let mut orders = Orders::new(on_air, inside, file, orders);
 
     observe::tell_systemd(NotifyState::Ready);
     observe::say(&format!("on air: {}", page_url(page)));

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Demo, Revisions};
+use crate::app::{self, Demo, Inside, Revisions};
 use crate::config::{self, Config};
 use crate::{capture, control, observe, pki};
 
@@ -144,7 +144,7 @@ fn summary(config: &Config) -> String {
 
 /// Runs the last good revision on disk; the file where there is none.
 fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
-    observe::start_logs();
+    let lines = observe::start_logs();
     let name = file.display().to_string();
     let seed = match read(file) {
         Ok(text) => load(&text, &name).and_then(|_| config::parse(&text).ok()),
@@ -171,7 +171,7 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
     match config {
         Some(config) => {
             let revisions = Revisions { changes, first, dir: state.to_owned() };
-            put_on_air(config, None, None, Some(revisions))
+            put_on_air(config, None, None, Some(revisions), lines)
         }
         None => Ok(ExitCode::from(2)),
     }
@@ -197,8 +197,8 @@ const IDLE: Duration = Duration::from_secs(1);
 fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
     let name = file.as_ref().map_or("the built-in demo".into(), |file| file.display().to_string());
     let Some(config) = load(text, &name) else { return Ok(ExitCode::from(2)) };
-    observe::start_logs();
-    put_on_air(config, file, demo, None)
+    let lines = observe::start_logs();
+    put_on_air(config, file, demo, None, lines)
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -207,6 +207,7 @@ fn put_on_air(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     revisions: Option<Revisions>,
+    lines: observe::Lines,
 ) -> anyhow::Result<ExitCode> {
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -217,7 +218,7 @@ fn put_on_air(
     let stop = CancellationToken::new();
     runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, file, demo, revisions, metrics, stop).await
+        app::run(config, file, demo, revisions, Inside { metrics, lines }, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();
