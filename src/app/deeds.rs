@@ -95,7 +95,7 @@ impl OnAir {
     fn control(&mut self, camera: &str, controls: BTreeMap<String, ControlValue>) -> Result<Value> {
         let filming = self.sources().camera(camera).context("the camera does not run")?;
         ensure!(!filming.pushed, "a camera of the demo line has no controls");
-        let kept = "until another revision or restart sets it: what is to stay belongs into the configuration";
+        let kept = "until a revision or a restart sets it: what is to stay is to be configured";
         let told = json!({ "camera": camera, "controls": controls, "kept": kept,
             "refused": "what the camera refuses is in its logs" });
         filming.retune(|settings| settings.controls.extend(controls));

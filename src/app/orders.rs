@@ -60,7 +60,9 @@ impl Orders {
                         // Who asked has given up: it asks for something else then.
                         let _ = reply.send(result.map_err(|error| format!("{error:#}")));
                     }
-                    Order::Do(deed, reply) => self.on_air.carry_out(deed, &self.inside, reply).await,
+                    Order::Do(deed, reply) => {
+                        self.on_air.carry_out(deed, &self.inside, reply).await;
+                    }
                     Order::Restart => return End::Restart,
                 },
             }

@@ -180,7 +180,7 @@ fn encode(
     if coded {
         chain.extend([make("h264parse")?, decoder(&caps)?]);
     }
-    size.set_property("caps", sized(&caps, most)?);
+    size.set_property("caps", sized(most)?);
     chain.extend([scale, convert, size, jpeg, sink.clone().upcast()]);
     let pipeline = gst::Pipeline::new();
     pipeline.add_many(&chain)?;
@@ -204,24 +204,14 @@ fn encode(
     Ok((Bytes::copy_from_slice(&map), width, height))
 }
 
-/// What goes into the JPEG: never larger than the picture, rows in proportion.
-fn sized(caps: &gst::CapsRef, most: Option<u32>) -> Result<gst::Caps> {
+/// What goes into the JPEG: at most so many columns, and rows in proportion.
+fn sized(most: Option<u32>) -> Result<gst::Caps> {
     let mut sized = gst::Caps::builder("video/x-raw")
         .field("format", "I420")
         .field("colorimetry", "1:4:0:0") // what readers of JPEG take for granted (JFIF)
         .field("pixel-aspect-ratio", gst::Fraction::new(1, 1));
-    let side = |name| caps.structure(0).and_then(|s| s.get::<i32>(name).ok());
-    match (side("width").zip(side("height")), most) {
-        (Some((width, height)), Some(most)) => {
-            ensure!(width > 0 && height > 0, "a picture of {width}x{height}");
-            let most = i32::try_from(most).unwrap_or(i32::MAX).min(width);
-            let even = |n: i32| (n / 2 * 2).max(2);
-            let rows = i64::from(height) * i64::from(most) / i64::from(width);
-            sized = sized.field("width", even(most)).field("height", even(rows as i32));
-        }
-        // A coded picture's size is known once it is decoded; then columns alone do.
-        (None, Some(most)) => sized = sized.field("width", i32::try_from(most)?),
-        (_, None) => {}
+    if let Some(most) = most {
+        sized = sized.field("width", gst::IntRange::new(1, i32::try_from(most)?));
     }
     Ok(sized.build())
 }
@@ -278,6 +268,26 @@ mod tests {
         assert_eq!((width, height), (320, 180));
         let (_, width, _) = fitting(&sample, Some(4000), soon()).unwrap();
         assert!(width <= 1280, "{width}");
+    }
+
+    /// What a camera encoded is decoded, and never made larger.
+    #[test]
+    fn a_coded_picture_is_decoded() {
+        gst::init().unwrap();
+        let line = "videotestsrc num-buffers=1 ! video/x-raw,width=320,height=180 ! x264enc ! \
+                    video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=out sync=false";
+        let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let out = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+        let unit = out.pull_sample().unwrap();
+        let data = Bytes::copy_from_slice(&unit.buffer().unwrap().map_readable().unwrap());
+        pipeline.set_state(gst::State::Null).unwrap();
+        let sample = coded(&data, Mono(5)).unwrap();
+        for (most, size) in [(None, (320, 180)), (Some(160), (160, 90)), (Some(640), (320, 180))] {
+            let (jpeg, width, height) = fitting(&sample, most, soon()).unwrap();
+            assert!(jpeg.starts_with(&[0xff, 0xd8]));
+            assert_eq!((width, height), size);
+        }
     }
 
     /// What is tapped is what the encoder is given: of a closed camera, the slate.

@@ -156,7 +156,8 @@ mod tests {
         ) {
             let most = 2000;
             let document = json!("d".repeat(document));
-            let [audit, log] = [audit, log].map(|all| all.into_iter().map(Value::from).collect::<Vec<_>>());
+            let values = |all: Vec<String>| all.into_iter().map(Value::from).collect::<Vec<_>>();
+            let [audit, log] = [audit, log].map(values);
             let bundle = fit(
                 [("version", json!("1")), ("document", document.clone())],
                 [("audit", audit.clone()), ("log", log.clone())],

@@ -253,8 +253,10 @@ async fn finish(
                 (true, true) => answer,
                 (true, false) => Answer { status: End::Failed, ..answer }
                     .because(why, "free space or replace the disk, then send it anew"),
-                (false, _) => Answer { status: End::Failed, ..answer }
-                    .because("the camera does not follow", "see its health; restart the camera"),
+                (false, _) => Answer { status: End::Failed, ..answer }.because(
+                    "its health does not say so yet",
+                    "see its health; its own shutter may be closed",
+                ),
             }
         }
         Then::Bundle(known) => match tokio::task::spawn_blocking(|| known.with(body)).await {
@@ -270,7 +272,7 @@ async fn settled(status: &Status, feed: &str, closed: bool) -> (bool, Value) {
     let part = format!("feed/{feed}");
     let is_closed = || {
         let health = status.get(&part);
-        health.is_some_and(|h| h.state == State::Paused && h.code != "identify")
+        health.is_some_and(|h| h.state == State::Paused && (closed || h.code != "identify"))
     };
     let mut changes = status.changes();
     let wait = async {
