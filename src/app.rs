@@ -22,7 +22,7 @@ use crate::clock::WallClock;
 use crate::config::Config;
 use crate::config::mqtt::Connection;
 use crate::control::change::{Action, Changes};
-use crate::control::{self, Order, Setting, adopt};
+use crate::control::{self, Order, Overlay, Setting, adopt};
 use crate::feed::board::Board;
 use crate::observe;
 use crate::status::Status;
@@ -36,6 +36,7 @@ use orders::Orders;
 use sources::{Floor, Sources};
 use stage::Stage;
 
+mod deeds;
 mod demo;
 mod listeners;
 mod on_air;
@@ -46,8 +47,17 @@ mod stage;
 /// Cameras and buses may take this long to let go of their devices.
 const DRAIN_SOURCES: Duration = Duration::from_millis(2500);
 
-/// Orders of control that wait; it gives one at a time.
-const ORDERS: usize = 4;
+/// Orders of control that wait; then it waits too.
+const ORDERS: usize = 16;
+
+/// What can be seen of the process from within.
+#[derive(Clone)]
+pub struct Inside {
+    /// All counters.
+    pub metrics: PrometheusHandle,
+    /// The newest log lines.
+    pub lines: observe::Lines,
+}
 
 /// How the box is set up over MQTT, and where what must survive a power cut is kept.
 pub enum Control {
@@ -72,8 +82,20 @@ pub enum Control {
 }
 
 impl Control {
+    /// What people closed, from where it is kept.
+    fn overlay(&self) -> Overlay {
+        let (Self::Revisions { dir, .. } | Self::Door { dir, .. }) = self;
+        Overlay::open(dir)
+    }
+
     /// Runs in `house`; its orders.
-    fn start(self, config: &Config, floor: &Floor, house: &Stage) -> mpsc::Receiver<Order> {
+    fn start(
+        self,
+        overlay: Overlay,
+        config: &Config,
+        floor: &Floor,
+        house: &Stage,
+    ) -> mpsc::Receiver<Order> {
         let (orders, ours) = mpsc::channel(ORDERS);
         let Floor { board, wall, status, .. } = floor;
         let (board, wall, status) = (board.clone(), wall.clone(), status.clone());
@@ -81,7 +103,8 @@ impl Control {
         match self {
             Self::Revisions { changes, first, dir } => {
                 let (changes, on_air) = (*changes, config.clone());
-                let setting = Setting { changes, first, on_air, dir, board, wall, status, orders };
+                let setting =
+                    Setting { changes, first, on_air, dir, overlay, board, wall, status, orders };
                 // Without it nobody could set the box up: the watchdog sees if it gets stuck.
                 let status = floor.status.clone();
                 let body =
@@ -136,7 +159,7 @@ pub async fn run(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     control: Option<Control>,
-    metrics: PrometheusHandle,
+    inside: Inside,
     stop: CancellationToken,
 ) -> Result<End> {
     // First: without a handler it would end the process.
@@ -155,10 +178,12 @@ pub async fn run(
     house.tasks.spawn(observe::heartbeat(wall.clone(), status.clone(), house.stop.clone()));
     let (board, style) = (Board::new(config.tags.clone()), on_air::style_of(&config.studio));
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
-    let sources = Sources::new(floor, sources, DemoLine::new(demo));
-    let on_air = OnAir::start(sources, config, bound, viewers, metrics).await?;
-    let orders = control.map(|c| c.start(on_air.config(), on_air.floor(), &house));
-    let mut orders = Orders::new(on_air, file, orders);
+    // A camera that people closed shows nothing before it is known to be closed.
+    let overlay = control.as_ref().map(Control::overlay).unwrap_or_default();
+    let sources = Sources::new(floor, sources, DemoLine::new(demo), overlay.clone());
+    let on_air = OnAir::start(sources, config, bound, viewers, inside.metrics.clone()).await?;
+    let orders = control.map(|c| c.start(overlay, on_air.config(), on_air.floor(), &house));
+    let mut orders = Orders::new(on_air, inside, file, orders);
 
     observe::tell_systemd(NotifyState::Ready);
     match page {

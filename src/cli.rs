@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::app::{self, Control, Demo, End};
+use crate::app::{self, Control, Demo, End, Inside};
 use crate::config::{self, Config};
 use crate::{capture, control, observe, pki};
 
@@ -146,7 +146,7 @@ fn summary(config: &Config) -> String {
 
 /// Runs the last good revision on disk; the file where there is none.
 fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
-    observe::start_logs();
+    let lines = observe::start_logs();
     let name = file.display().to_string();
     let seed = match read(file) {
         Ok(text) => load(&text, &name).and_then(|_| config::parse(&text).ok()),
@@ -162,11 +162,12 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
             (false, _) => {}
             (true, Some(door)) => {
                 let (seed, dir) = (seed.clone(), state.to_owned());
-                return put_on_air(config, None, None, Some(Control::Door { door, seed, dir }));
+                let control = Control::Door { door, seed, dir };
+                return put_on_air(config, None, None, Some(control), lines);
             }
             (true, None) => {
                 info!("no [[control.broker]]: only the file counts, and is read again at SIGHUP");
-                return put_on_air(config, Some(file.to_owned()), None, None);
+                return put_on_air(config, Some(file.to_owned()), None, None, lines);
             }
         }
     }
@@ -185,7 +186,7 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
     match config {
         Some(config) => {
             let (changes, dir) = (Box::new(changes), state.to_owned());
-            put_on_air(config, None, None, Some(Control::Revisions { changes, first, dir }))
+            put_on_air(config, None, None, Some(Control::Revisions { changes, first, dir }), lines)
         }
         None => Ok(ExitCode::from(2)),
     }
@@ -211,8 +212,8 @@ const IDLE: Duration = Duration::from_secs(1);
 fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Result<ExitCode> {
     let name = file.as_ref().map_or("the built-in demo".into(), |file| file.display().to_string());
     let Some(config) = load(text, &name) else { return Ok(ExitCode::from(2)) };
-    observe::start_logs();
-    put_on_air(config, file, demo, None)
+    let lines = observe::start_logs();
+    put_on_air(config, file, demo, None, lines)
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -221,6 +222,7 @@ fn put_on_air(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     control: Option<Control>,
+    lines: observe::Lines,
 ) -> anyhow::Result<ExitCode> {
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -231,7 +233,7 @@ fn put_on_air(
     let stop = CancellationToken::new();
     let end = runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, file, demo, control, metrics, stop).await
+        app::run(config, file, demo, control, Inside { metrics, lines }, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();

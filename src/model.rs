@@ -97,6 +97,10 @@ pub enum Reason {
     WrongFormat,
     /// People at the line closed it.
     Privacy,
+    /// The house has taken it off for a while.
+    Paused,
+    /// The slate names box and camera to who looks for them.
+    Identify,
     /// Its pictures cannot be encoded.
     Encoder,
     /// Anything else.
@@ -105,13 +109,15 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 10] = [
         Self::Starting,
         Self::Unplugged,
         Self::NoSignal,
         Self::Busy,
         Self::WrongFormat,
         Self::Privacy,
+        Self::Paused,
+        Self::Identify,
         Self::Encoder,
         Self::Failed,
     ];
@@ -125,6 +131,8 @@ impl Reason {
             Self::Busy => "busy",
             Self::WrongFormat => "wrong_format",
             Self::Privacy => "privacy",
+            Self::Paused => "paused",
+            Self::Identify => "identify",
             Self::Encoder => "encoder",
             Self::Failed => "failed",
         }
@@ -139,6 +147,8 @@ impl Reason {
             Self::Busy => ("摄像机正被占用", "The camera is in use elsewhere"),
             Self::WrongFormat => ("摄像机格式不受支持", "The camera's format is not supported"),
             Self::Privacy => ("隐私保护已开启", "Privacy mode is on"),
+            Self::Paused => ("画面已由现场暂停", "Paused by the house"),
+            Self::Identify => ("正在辨认设备", "This camera is being identified"),
             Self::Encoder => ("视频编码中断", "Video encoding was interrupted"),
             Self::Failed => ("画面暂时不可用", "The picture is not available"),
         };

@@ -1,5 +1,7 @@
 //! How the box is watched: logs, `/metrics` and the systemd watchdog.
 
+mod lines;
+
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -12,25 +14,30 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::clock::{self, WallClock};
 use crate::status::Status;
 
+pub use lines::Lines;
+
 /// Logs to standard error: `RUST_LOG` selects, `info` by default. Colours are
-/// for terminals; under systemd the journal adds the time.
-pub fn start_logs() {
+/// for terminals; under systemd the journal adds the time. The newest lines are kept.
+pub fn start_logs() -> Lines {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr);
-    // A second call, as in tests, keeps the first subscriber.
-    let _ = match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => logs.without_time().try_init(),
-        None => logs.try_init(),
+    let logs = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+    let logs = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => logs.without_time().boxed(),
+        None => logs.boxed(),
     };
+    let lines = Lines::default();
+    let all = tracing_subscriber::registry().with(filter).with(logs).with(lines.layer());
+    // A second call, as in tests, keeps the first subscriber.
+    let _ = all.try_init();
+    lines
 }
 
 /// Buckets for durations in seconds: from a tenth of a millisecond to 5 s.

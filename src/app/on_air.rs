@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ use super::sources::{Floor, Sources};
 use super::stage::Stage;
 use crate::capture;
 use crate::config::Config;
-use crate::config::difference::Difference;
+use crate::config::difference::{Changes, Difference};
 use crate::config::studio::Studio;
 use crate::model::Label;
 use crate::web::{Showing, StudioInfo};
@@ -99,6 +99,30 @@ impl OnAir {
             self.showing.send_replace(Arc::new(shown(number, &self.config, &self.sources)));
         }
         Ok(difference)
+    }
+
+    /// Ends one part and begins it anew, as it is configured: `camera line`.
+    ///
+    /// # Errors
+    /// There is no such part, or no demo line for it.
+    pub(super) async fn begin_anew(&mut self, part: &str) -> Result<()> {
+        let (kind, id) = part.split_once(' ').context("a kind and an id")?;
+        let one = || Changes { changed: vec![(id.to_owned(), Vec::new())], ..Changes::default() };
+        let mut difference = Difference::default();
+        match kind {
+            "camera" => difference.cameras = one(),
+            "modbus" => difference.buses = one(),
+            "mqtt" => difference.brokers = one(),
+            _ => bail!("{part}: no such part"),
+        }
+        let origins = self.sources.origins(&self.config, &difference).await?;
+        self.sources.change(&self.config, &difference, origins).await;
+        Ok(())
+    }
+
+    /// What delivers.
+    pub(super) fn sources(&mut self) -> &mut Sources {
+        &mut self.sources
     }
 
     /// Ends everything: viewers first, then cameras and buses.

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Inside;
 use super::listeners::VIEWERS;
 use super::on_air::OnAir;
 use crate::config::{self, Config};
@@ -21,6 +22,7 @@ use crate::control::Order;
 /// The one place that changes what is on air.
 pub(super) struct Orders {
     on_air: OnAir,
+    inside: Inside,
     file: Option<PathBuf>,
     /// Of control, which keeps revisions.
     control: Option<mpsc::Receiver<Order>>,
@@ -39,10 +41,11 @@ impl Orders {
     /// For what is on air: from `file` if it came from one, or from `control`'s revisions.
     pub(super) fn new(
         on_air: OnAir,
+        inside: Inside,
         file: Option<PathBuf>,
         control: Option<mpsc::Receiver<Order>>,
     ) -> Self {
-        Self { on_air, file, control }
+        Self { on_air, inside, file, control }
     }
 
     /// Does what is asked, until `stop` or until it cannot go on.
@@ -56,6 +59,9 @@ impl Orders {
                         let result = self.turn_into(*new).await;
                         // Who asked has given up: it asks for something else then.
                         let _ = reply.send(result.map_err(|error| format!("{error:#}")));
+                    }
+                    Order::Do(deed, reply) => {
+                        self.on_air.carry_out(deed, &self.inside, reply).await;
                     }
                     Order::Restart => return End::Restart,
                 },

@@ -17,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::demo::DemoLine;
 use super::stage::{Running, Stage};
 use crate::capture::Source;
+use crate::capture::snapshot::{self, Asker, Wish};
 use crate::clock::WallClock;
 use crate::config::Config;
-use crate::config::camera::{Camera, Settings};
+use crate::config::camera::{ByHand, Camera, Settings};
 use crate::config::difference::Difference;
 use crate::config::modbus::Bus;
 use crate::config::mqtt::Broker;
+use crate::control::overlay::{Cover, Overlay};
 use crate::feed::board::Board;
 use crate::feed::ring::Ring;
 use crate::model::FeedId;
@@ -50,16 +52,36 @@ pub(super) struct Sources {
     floor: Floor,
     stage: Stage,
     demo: DemoLine,
+    overlay: Overlay,
     cameras: BTreeMap<FeedId, Filming>,
     buses: BTreeMap<String, Running>,
     brokers: BTreeMap<String, Running>,
 }
 
 /// One camera at work.
-struct Filming {
+pub(super) struct Filming {
     running: Running,
     settings: watch::Sender<Settings>,
+    asker: Asker,
     feed: Feed,
+    /// Of the application: it has no driver.
+    pub(super) pushed: bool,
+}
+
+impl Filming {
+    /// What of it may change while it runs.
+    pub(super) fn retune(&self, change: impl FnOnce(&mut Settings)) {
+        self.settings.send_if_modified(|settings| {
+            let before = settings.clone();
+            change(settings);
+            *settings != before
+        });
+    }
+
+    /// Asks for a snapshot.
+    pub(super) fn ask(&self, wish: Wish) {
+        self.asker.ask(wish);
+    }
 }
 
 /// What viewers of a camera hold on to.
@@ -71,9 +93,9 @@ struct Feed {
 
 impl Sources {
     /// None yet.
-    pub(super) fn new(floor: Floor, stage: Stage, demo: DemoLine) -> Self {
+    pub(super) fn new(floor: Floor, stage: Stage, demo: DemoLine, overlay: Overlay) -> Self {
         let (cameras, buses, brokers) = Default::default();
-        Self { floor, stage, demo, cameras, buses, brokers }
+        Self { floor, stage, demo, overlay, cameras, buses, brokers }
     }
 
     /// What they write to.
@@ -108,9 +130,13 @@ impl Sources {
     ) {
         let mut feeds = self.end_what_goes(difference).await;
         self.floor.board.retag(new.tags.clone());
-        for (id, settings) in &difference.settings {
-            if let Some(filming) = self.cameras.get(id) {
-                filming.settings.send_replace(settings.clone());
+        // Also where the configuration does not differ: a command may have changed it.
+        for camera in &new.cameras {
+            if let Some(filming) = self.cameras.get(&camera.id) {
+                filming.retune(|settings| {
+                    let by_hand = std::mem::take(&mut settings.by_hand);
+                    *settings = Settings { by_hand, ..camera.settings() };
+                });
             }
         }
         let begins = new.cameras.iter().filter(|c| difference.cameras.starts(&c.id.0));
@@ -149,15 +175,40 @@ impl Sources {
     fn film(&mut self, camera: &Camera, (source, stop): Origin, feed: Feed) {
         let (status, wall) = (self.floor.status.clone(), self.floor.wall.clone());
         let look = capture::Look { style: self.floor.style.subscribe(), wall };
-        let settings = watch::Sender::new(camera.settings());
-        let (of, frames, changes, until) =
-            (camera.clone(), feed.ring.clone(), settings.subscribe(), stop.clone());
+        let by_hand = closed(self.overlay.of(&camera.id.0));
+        let settings = watch::Sender::new(Settings { by_hand, ..camera.settings() });
+        let (asker, wishes) = snapshot::channel();
+        let pushed = matches!(source, Source::Push(_));
+        let asked = capture::Asked { settings: settings.subscribe(), wishes };
+        let (of, frames, until) = (camera.clone(), feed.ring.clone(), stop.clone());
         let running = self.stage.spawn(format!("camera {}", camera.id), stop, move || {
-            let (camera, settings, source) = (of.clone(), changes.clone(), source.clone());
+            let (camera, asked, source) = (of.clone(), asked.clone(), source.clone());
             let (look, ring) = (look.clone(), frames.clone());
-            capture::run(camera, settings, source, look, ring, status.clone(), until.clone())
+            capture::run(camera, asked, source, look, ring, status.clone(), until.clone())
         });
-        self.cameras.insert(camera.id.clone(), Filming { running, settings, feed });
+        let filming = Filming { running, settings, asker, feed, pushed };
+        self.cameras.insert(camera.id.clone(), filming);
+    }
+
+    /// Closes and opens cameras as `overlay` says, from now on.
+    pub(super) fn cover(&mut self, overlay: Overlay) {
+        for (id, filming) in &self.cameras {
+            let ByHand { privacy, paused, .. } = closed(overlay.of(&id.0));
+            filming.retune(|settings| {
+                (settings.by_hand.privacy, settings.by_hand.paused) = (privacy, paused);
+            });
+        }
+        self.overlay = overlay;
+    }
+
+    /// One camera at work.
+    pub(super) fn camera(&self, id: &str) -> Option<&Filming> {
+        self.cameras.get(&FeedId::from(id))
+    }
+
+    /// All of them.
+    pub(super) fn cameras(&self) -> impl Iterator<Item = (&FeedId, &Filming)> {
+        self.cameras.iter()
     }
 
     fn read_bus(&mut self, bus: &Bus) {
@@ -203,6 +254,11 @@ impl Sources {
     pub(super) async fn end(self, within: Duration) {
         self.stage.drain("sources", within).await;
     }
+}
+
+/// As a camera's settings have it.
+fn closed(Cover { paused, privacy }: Cover) -> ByHand {
+    ByHand { paused, privacy, named: None }
 }
 
 /// False for the health of a part that goes or begins anew.

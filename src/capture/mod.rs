@@ -38,6 +38,7 @@ mod rest;
 mod session;
 pub mod slate;
 mod slates;
+pub mod snapshot;
 mod switch;
 pub mod timing;
 mod transit;
@@ -48,11 +49,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use crate::config::camera::{Camera, Settings};
+use crate::clock;
+use crate::config::camera::{ByHand, Camera, Settings};
 use crate::feed::ring::Ring;
 use crate::status::Status;
 
@@ -64,6 +66,7 @@ pub use push::{Pictures, Pixels, PushSource, RawPicture};
 use report::Reporter;
 use session::Sessions;
 pub use slates::{Look, Style};
+pub use snapshot::Wishes;
 use switch::{Closer, Switch};
 
 /// A viewer's wish for a key frame is granted once per this.
@@ -78,21 +81,38 @@ pub enum Source {
     Push(PushSource),
 }
 
+/// What is asked of a camera while it runs.
+#[derive(Clone)]
+pub struct Asked {
+    /// What may change.
+    pub settings: watch::Receiver<Settings>,
+    /// Snapshots.
+    pub wishes: Wishes,
+}
+
+impl From<watch::Receiver<Settings>> for Asked {
+    /// Nobody asks for snapshots.
+    fn from(settings: watch::Receiver<Settings>) -> Self {
+        Self { settings, wishes: snapshot::channel().1 }
+    }
+}
+
 /// Captures until `stop`. Cameras and encoders that fail are tried again for
 /// ever; the status says what is the matter, and the slate shows it. The
-/// `settings` hold instead of the camera's own, and may change at any time.
+/// settings hold instead of the camera's own, and may change at any time.
 ///
 /// # Errors
 /// GStreamer does not start.
 pub async fn run(
     camera: Camera,
-    settings: watch::Receiver<Settings>,
+    asked: impl Into<Asked>,
     source: Source,
     look: Look,
     ring: Arc<Ring>,
     status: Status,
     stop: CancellationToken,
 ) -> Result<()> {
+    let asked = asked.into();
     let span = info_span!("camera", id = %camera.id, port = %camera.port);
     // The first time on a machine this reads every plugin there is: seconds on a small
     // box, in which the buses and the page must go on.
@@ -102,13 +122,13 @@ pub async fn run(
         }
         () = stop.cancelled() => return Ok(()),
     }
-    film(&camera, &settings, &source, &look, &ring, &status, &stop).instrument(span).await;
+    film(&camera, &asked, &source, &look, &ring, &status, &stop).instrument(span).await;
     Ok(())
 }
 
 async fn film(
     camera: &Camera,
-    settings: &watch::Receiver<Settings>,
+    Asked { settings, wishes }: &Asked,
     source: &Source,
     look: &Look,
     ring: &Arc<Ring>,
@@ -118,7 +138,7 @@ async fn film(
     let flow = &Flow::new(ring.clone(), camera.fps);
     let switch = &Switch::new(flow.clone(), &camera.id.0);
     // Before the first picture.
-    switch.close(Closer::House, settings.borrow().privacy);
+    closed(&settings.borrow(), switch);
     let watch = &Arc::new(Watch::new(camera.fps, camera.frozen_after));
     let trouble = &Trouble::default();
     let sessions = Sessions { camera, settings, flow, switch, watch, stop };
@@ -135,7 +155,8 @@ async fn film(
             () = reporter.report() => {}
             () = keys(camera, ring, switch) => {}
             () = rest::run(settings, ring, switch) => {}
-            () = privacy(settings, switch) => {}
+            () = by_hand(settings, switch) => {}
+            () = snapshot::run(wishes, ring, switch) => {}
         }
     };
     tokio::join!(
@@ -147,12 +168,26 @@ async fn film(
 }
 
 /// Closes the camera and opens it as the settings say; never resolves.
-async fn privacy(settings: &watch::Receiver<Settings>, switch: &Switch) {
+async fn by_hand(settings: &watch::Receiver<Settings>, switch: &Switch) {
     let mut settings = settings.clone();
     loop {
-        switch.close(Closer::House, settings.borrow_and_update().privacy);
-        changed(&mut settings).await;
+        let named = closed(&settings.borrow_and_update(), switch);
+        tokio::select! {
+            () = changed(&mut settings) => {}
+            () = sleep(named.unwrap_or_default()), if named.is_some() => {}
+        }
     }
+}
+
+/// Closes it or opens it at this moment; for how long its name is still shown.
+fn closed(settings: &Settings, switch: &Switch) -> Option<Duration> {
+    let ByHand { privacy, paused, named } = &settings.by_hand;
+    let now = clock::now();
+    let named = named.as_ref().filter(|(until, _)| *until > now);
+    let closed =
+        [(Closer::House, settings.privacy), (Closer::Hand, *privacy), (Closer::Pause, *paused)];
+    switch.close_as(&closed, named.map(|(_, name)| name.clone()));
+    named.map(|(until, _)| until.since(now))
 }
 
 /// Resolves when the settings changed; never if nobody can change them any more.

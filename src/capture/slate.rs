@@ -41,6 +41,12 @@ impl Painter {
 
     /// The slate at `utc`: I420, tightly packed, BT.709 limited range.
     pub fn picture(&mut self, reason: Reason, utc: UtcMicros) -> Bytes {
+        self.picture_naming(reason, "", utc)
+    }
+
+    /// The same; where somebody looks for the camera, `name` stands large in place of
+    /// the words.
+    pub fn picture_naming(&mut self, reason: Reason, name: &str, utc: UtcMicros) -> Bytes {
         let second = utc.0.div_euclid(1_000_000);
         if let Some((at_reason, at_second, picture)) = &self.shown
             && (*at_reason, *at_second) == (reason, second)
@@ -49,7 +55,7 @@ impl Painter {
         }
         let still = match self.still.take() {
             Some((of, still)) if of == reason => still,
-            _ => self.look.still(reason),
+            _ => self.look.still(reason, &words(reason, name)),
         };
         let mut data = still.clone();
         self.still = Some((reason, still));
@@ -58,6 +64,15 @@ impl Painter {
         let picture = Bytes::from(data);
         self.shown = Some((reason, second, picture.clone()));
         picture
+    }
+}
+
+/// What a slate says.
+fn words(reason: Reason, name: &str) -> Label {
+    let words = reason.words();
+    match reason == Reason::Identify && !name.is_empty() {
+        true => Label { zh: name.to_owned(), en: format!("{} {}", words.zh, words.en) },
+        false => words,
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn run(
         tokio::select! {
             () = sleep(GRACE) => {}
             // Nothing will come of a camera that is closed.
-            _ = on.wait_for(|on| matches!(on, On::Slate(Reason::Privacy, _))) => {}
+            _ = on.wait_for(is_closed) => {}
         }
         if let Err(error) = show(camera, look, flow, switch).await {
             warn!("no slate: {error:#}");
@@ -76,6 +76,10 @@ pub(super) async fn run(
     }
 }
 
+fn is_closed(on: &On) -> bool {
+    matches!(on, On::Slate(Reason::Privacy | Reason::Paused | Reason::Identify, _))
+}
+
 async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Result<()> {
     let caps = Pixels::I420.caps(camera.width, camera.height, camera.fps)?;
     let (mut on, mut resting) = (switch.on(), switch.resting());
@@ -85,9 +89,9 @@ async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Res
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         resting.wait_for(|resting| !resting).await?;
-        let reason = match &*on.wait_for(|on| *on != On::Camera).await? {
-            On::Slate(reason, _) => *reason,
-            On::Camera => Reason::Starting,
+        let (reason, why) = match &*on.wait_for(|on| *on != On::Camera).await? {
+            On::Slate(reason, why) => (*reason, why.clone()),
+            On::Camera => (Reason::Starting, "".into()),
         };
         let painter = match &painter {
             Some(painter) if !style.has_changed().unwrap_or(false) => painter.clone(),
@@ -101,7 +105,7 @@ async fn show(camera: &Camera, look: &Look, flow: &Flow, switch: &Switch) -> Res
             }
         };
         let utc = look.wall.utc(clock::now());
-        let draw = move || painter.lock().expect("slate lock").picture(reason, utc);
+        let draw = move || painter.lock().expect("slate lock").picture_naming(reason, &why, utc);
         let mut buffer = gst::Buffer::from_slice(blocking("draw the slate", draw).await?);
         let at = flow.drawn(clock::now());
         if let Some(buffer) = buffer.get_mut() {

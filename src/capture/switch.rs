@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use metrics::{Counter, counter};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::annexb::Head;
 use super::flow::Flow;
@@ -39,6 +39,32 @@ pub(super) enum Closer {
     House,
     /// The shutter of the camera itself.
     Shutter,
+    /// People at the line, over the configuration.
+    Hand,
+    /// The house, for a while.
+    Pause,
+}
+
+impl Closer {
+    /// Every one.
+    const ALL: [Closer; 4] = [Self::House, Self::Shutter, Self::Hand, Self::Pause];
+
+    /// What the slate says, and technicians read; where there are several, the first.
+    fn slate(self) -> On {
+        match self {
+            Self::House | Self::Shutter => On::Slate(Reason::Privacy, "privacy".into()),
+            Self::Hand => On::Slate(Reason::Privacy, "privacy, by command".into()),
+            Self::Pause => On::Slate(Reason::Paused, "paused by the house, by command".into()),
+        }
+    }
+}
+
+/// A picture taken for a snapshot.
+pub(super) struct Tapped {
+    /// As it goes to the encoder.
+    pub sample: gst::Sample,
+    /// Of the camera; the slate's otherwise.
+    pub filmed: bool,
 }
 
 /// Which of the camera's pictures are of use.
@@ -120,8 +146,12 @@ struct State {
     coded: bool,
     /// Who is on where nobody closed the camera.
     beneath: On,
-    /// By the house, by its shutter.
-    closed: [bool; 2],
+    /// By whom.
+    closed: [bool; Closer::ALL.len()],
+    /// Shown in place of the camera to who looks for it.
+    name: Option<Arc<str>>,
+    /// Who wants the next picture.
+    tap: Option<oneshot::Sender<Tapped>>,
     /// The next picture is to be a key frame.
     turned: bool,
     gate: Gate,
@@ -131,7 +161,15 @@ struct State {
 
 impl State {
     fn closed(&self) -> bool {
-        self.closed.contains(&true)
+        self.covered().is_some()
+    }
+
+    /// What is shown in place of a camera that may not be seen.
+    fn covered(&self) -> Option<On> {
+        let name = self.name.clone().map(|name| On::Slate(Reason::Identify, name));
+        name.or_else(|| {
+            Closer::ALL.into_iter().find(|who| self.closed[*who as usize]).map(Closer::slate)
+        })
     }
 
     /// The picture of this time goes into a line: whether it is to be a key frame.
@@ -161,7 +199,9 @@ impl Switch {
                 caps: None,
                 coded: false,
                 beneath: starting,
-                closed: [false; 2],
+                closed: [false; Closer::ALL.len()],
+                name: None,
+                tap: None,
                 turned: false,
                 gate: Gate::Open,
                 handed: Mono(0),
@@ -236,9 +276,22 @@ impl Switch {
     /// Closes or opens the camera. When this returns from closing, no picture
     /// of it leaves until it is opened.
     pub fn close(&self, who: Closer, closed: bool) {
+        self.cover(|state| state.closed[who as usize] = closed);
+    }
+
+    /// The same for all that settings say; at once, so that nothing slips through
+    /// from one to the other. `name` is shown in the camera's place.
+    pub fn close_as(&self, closed: &[(Closer, bool)], name: Option<Arc<str>>) {
+        self.cover(|state| {
+            closed.iter().for_each(|(who, closed)| state.closed[*who as usize] = *closed);
+            state.name = name;
+        });
+    }
+
+    fn cover(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().expect("switch lock");
         let before = state.closed();
-        state.closed[who as usize] = closed;
+        change(&mut state);
         match (before, state.closed()) {
             (false, true) => {
                 if state.coded && state.beneath == On::Camera {
@@ -251,6 +304,14 @@ impl Switch {
             _ => {}
         }
         self.turn(&mut state);
+    }
+
+    /// The next picture that goes to the encoder, the camera's or the slate's. One at
+    /// a time: who asked before is given nothing.
+    pub fn tap(&self) -> oneshot::Receiver<Tapped> {
+        let (tap, taken) = oneshot::channel();
+        self.state.lock().expect("switch lock").tap = Some(tap);
+        taken
     }
 
     /// Nobody watches: nothing leaves until [`Self::wake`].
@@ -385,6 +446,11 @@ impl Switch {
             return self.refuse(buffer);
         }
         state.handed = time(buffer);
+        if let Some(tap) = state.tap.take() {
+            let sample = gst::Sample::builder().buffer(buffer).caps(caps).build();
+            // Who asked may have given up.
+            let _ = tap.send(Tapped { sample, filmed: *self.on.borrow() == On::Camera });
+        }
         if state.line.is_some() {
             self.to_line(state, buffer, caps);
         } else if let Some((before, _)) = state.waits.replace((buffer.clone(), caps.clone())) {
@@ -412,10 +478,7 @@ impl Switch {
 
     /// Turns to who is to be on, if that is a change; a key frame marks it.
     fn turn(&self, state: &mut State) {
-        let to = match state.closed() {
-            true => On::Slate(Reason::Privacy, "privacy".into()),
-            false => state.beneath.clone(),
-        };
+        let to = state.covered().unwrap_or_else(|| state.beneath.clone());
         self.on.send_if_modified(|on| {
             let changes = *on != to;
             if changes {

@@ -138,6 +138,26 @@ fn a_closed_shutter_outlasts_the_house() {
     assert_eq!(*switch.on().borrow(), On::Camera);
 }
 
+/// A pause, privacy and a name cover the camera alike; of several, the name is shown, then
+/// privacy; and what was comes back.
+#[test]
+fn whatever_covers_the_camera_is_said() {
+    let (_, flow, switch) = feed();
+    film(&flow, &switch);
+    let shown = || match &*switch.on().borrow() {
+        On::Camera => None,
+        On::Slate(reason, _) => Some(*reason),
+    };
+    switch.close_as(&[(Closer::Pause, true)], None);
+    assert_eq!((shown(), switch.wants()), (Some(Reason::Paused), Wants::Nothing));
+    switch.close_as(&[(Closer::Pause, true), (Closer::Hand, true)], None);
+    assert_eq!(shown(), Some(Reason::Privacy));
+    switch.close_as(&[(Closer::Pause, true), (Closer::Hand, false)], Some("box".into()));
+    assert_eq!((shown(), switch.wants()), (Some(Reason::Identify), Wants::Nothing));
+    switch.close_as(&[(Closer::Pause, false)], None);
+    assert_eq!(shown(), None);
+}
+
 /// What happens to a closed camera is told when it is opened, not before.
 #[test]
 fn privacy_covers_what_happens_beneath() {

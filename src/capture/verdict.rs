@@ -36,7 +36,7 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
     if let On::Slate(reason, why) = facts.on {
         let state = match reason {
             Reason::Starting => State::Connecting,
-            Reason::Privacy => State::Paused,
+            Reason::Privacy | Reason::Paused | Reason::Identify => State::Paused,
             _ => State::NoSignal,
         };
         return (state, reason.code(), why.to_string());
@@ -98,6 +98,8 @@ mod tests {
             (Reason::WrongFormat, State::NoSignal),
             (Reason::Failed, State::NoSignal),
             (Reason::Privacy, State::Paused),
+            (Reason::Paused, State::Paused),
+            (Reason::Identify, State::Paused),
         ] {
             let on = On::Slate(reason, "why".into());
             assert_eq!(state(&facts(&on)), (expected, reason.code()));

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Problems;
-use crate::model::{FeedId, Label};
+use crate::model::{FeedId, Label, Mono};
 
 /// One camera as typed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -183,18 +183,32 @@ pub struct Settings {
     pub privacy: bool,
     /// Controls by name.
     pub controls: BTreeMap<String, ControlValue>,
+    /// What no configuration says.
+    pub by_hand: ByHand,
+}
+
+/// What people ask of a camera on air, over what is configured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ByHand {
+    /// Closed by them.
+    pub privacy: bool,
+    /// Taken off for a while by the house.
+    pub paused: bool,
+    /// Until then the slate shows this name in place of the picture.
+    pub named: Option<(Mono, Arc<str>)>,
 }
 
 impl Camera {
     /// What of it may change while it is on air.
     pub fn settings(&self) -> Settings {
         let Self { bitrate_kbps, on_demand, privacy, .. } = *self;
-        Settings { bitrate_kbps, on_demand, privacy, controls: self.controls.clone() }
+        let (controls, by_hand) = (self.controls.clone(), ByHand::default());
+        Settings { bitrate_kbps, on_demand, privacy, controls, by_hand }
     }
 
     /// The same camera with other settings.
     pub fn with(&self, settings: Settings) -> Self {
-        let Settings { bitrate_kbps, on_demand, privacy, controls } = settings;
+        let Settings { bitrate_kbps, on_demand, privacy, controls, by_hand: _ } = settings;
         Self { bitrate_kbps, on_demand, privacy, controls, ..self.clone() }
     }
 

@@ -5,6 +5,8 @@
 //! Everything that is decided is decided by [`Changes`], which is on disk before it is
 //! done; this only carries it out, in order.
 
+mod command;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +22,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use super::change::{Action, Changes, Now};
+use super::command::Commands;
 use super::ear::{Asked, Ear, QUEUE};
 use super::judge::Against;
 use super::order::Order;
+use super::overlay::Overlay;
 use super::post::{Letter, Post};
 use super::teller::Teller;
 use super::told::Told;
@@ -31,7 +35,7 @@ use crate::clock::{self, WallClock, rfc3339};
 use crate::config::{self, Config};
 use crate::feed::board::Board;
 use crate::mqtt::{Publisher, Will};
-use crate::status::{Parts, Status};
+use crate::status::{Health, Parts, Status};
 
 /// A change is applied within this, or has failed.
 const APPLY: Duration = Duration::from_secs(45);
@@ -50,6 +54,8 @@ pub struct Setting {
     pub on_air: Config,
     /// Where what must survive a power cut is kept.
     pub dir: PathBuf,
+    /// What people closed, which is closed already.
+    pub overlay: Overlay,
     /// The samples.
     pub board: Arc<Board>,
     /// UTC.
@@ -63,6 +69,10 @@ pub struct Setting {
 /// Whoever sits at the desk.
 pub struct Desk {
     changes: Changes,
+    commands: Commands,
+    /// For commands that are being run.
+    hands: Arc<Semaphore>,
+    overlay: Overlay,
     on_air: Config,
     topics: Topics,
     dir: PathBuf,
@@ -87,12 +97,15 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
     let line = watch::Sender::new(None);
     let (post, delivery) = Post::open(line.subscribe(), stop.clone());
     let _delivery = AbortOnDropHandle::new(tokio::spawn(delivery));
-    let Setting { changes, first, on_air, dir, board, wall, status, orders } = setting;
+    let Setting { changes, first, on_air, dir, overlay, board, wall, status, orders } = setting;
     let mut session = line.subscribe();
     let mut health = status.changes();
     let mut desk = Desk {
         topics: Topics::new(&on_air.site),
         changes,
+        commands: Commands::default(),
+        hands: Arc::new(Semaphore::new(command::AT_ONCE)),
+        overlay,
         on_air,
         told: block_in_place(|| Told::open(&dir)),
         dir,
@@ -207,12 +220,17 @@ impl Desk {
     async fn hear(&mut self, Asked { inbound, message }: Asked) {
         let now = self.now();
         let (payload, retained) = (&message.payload, message.retained);
+        if let Inbound::Command { user, name } = &inbound {
+            let actions = self.command(user, name, payload, retained, now).await;
+            return self.carry_out(actions).await;
+        }
         let judge = Against(&self.on_air);
         let actions = block_in_place(|| match &inbound {
             Inbound::Request { user, op } => {
                 self.changes.request(user, *op, payload, retained, &judge, now)
             }
             Inbound::Desired => self.changes.desired(payload, &judge, now),
+            // Judged above.
             Inbound::Command { .. } => Vec::new(),
         });
         self.carry_out(actions).await;
@@ -334,6 +352,16 @@ impl Desk {
         }
     }
 
+    /// One part's health as it is said.
+    fn health(&self, health: &Health) -> Value {
+        json!({
+            "state": health.state,
+            "code": health.code,
+            "reason": &*health.reason,
+            "since": rfc3339::text(self.wall.utc(health.since)),
+        })
+    }
+
     /// The health of every part, wherever it differs from what was said.
     fn tell_health(&mut self, parts: &Parts) {
         for (part, health) in block_in_place(|| self.told.news(parts)) {
@@ -344,12 +372,7 @@ impl Desk {
                 self.post.send(Letter { topic, payload, retain: true, passing: true });
                 continue;
             };
-            let said = json!({
-                "state": health.state,
-                "code": health.code,
-                "reason": &*health.reason,
-                "since": rfc3339::text(self.wall.utc(health.since)),
-            });
+            let said = self.health(&health);
             self.say(topic, &said, true, false);
         }
     }

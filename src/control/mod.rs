@@ -12,12 +12,15 @@
 //! ```
 
 pub mod adopt;
+mod bundle;
 pub mod change;
+pub mod command;
 mod desk;
 mod ear;
 mod judge;
 mod order;
 pub mod outbox;
+pub mod overlay;
 mod post;
 pub mod tele;
 mod teller;
@@ -30,7 +33,8 @@ use serde_json::Value;
 
 pub use desk::{Setting, run};
 pub use ear::PART;
-pub use order::Order;
+pub use order::{Deed, Done, Made, Order};
+pub use overlay::Overlay;
 
 use crate::clock::{self, WallClock};
 use change::{Action, Changes, Now, Revision, slot};

@@ -83,12 +83,14 @@ mod tests {
     fn what_is_known_is_not_said_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut told = Told::open(dir.path());
-        let (one, two) = (parts(&["bus/a"]), parts(&["bus/a", "feed/b"]));
-        assert_eq!(told.news(&one).len(), 1);
-        assert_eq!(told.news(&one), []);
-        assert_eq!(told.news(&Parts::from_iter(one.clone().into_iter().chain(two))).len(), 1);
+        let status = Status::new();
+        status.set("bus/a", State::Live, "");
+        assert_eq!(told.news(&status.all()).len(), 1);
+        assert_eq!(told.news(&status.all()), []);
+        status.set("feed/b", State::Live, "");
+        assert_eq!(told.news(&status.all()).len(), 1);
         told.forget();
-        assert_eq!(told.news(&one).len(), 2);
+        assert_eq!(told.news(&status.all()).len(), 2);
     }
 
     /// A part that went while the box was off is taken back once.

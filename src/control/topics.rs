@@ -75,6 +75,11 @@ impl Topics {
         format!("{}/cmd/res/{user}/{txid}", self.root)
     }
 
+    /// A snapshot's bytes.
+    pub fn jpeg(&self, user: &str, txid: &str) -> String {
+        format!("{}/cmd/res/{user}/{txid}/jpeg", self.root)
+    }
+
     /// Each line of the audit file.
     pub fn audit(&self) -> String {
         format!("{}/audit", self.root)

@@ -39,6 +39,8 @@ def on_message(client, userdata, message):
     if "txid" not in request or rest[0] == "desired":
         return
     me, what = rest[-2:]
+    if what == "snapshot":
+        client.publish(f"{base}cmd/res/{me}/{request['txid']}/jpeg", "jpeg", qos=1)
     client.publish(f"{base}{kind}/res/{me}/{request['txid']}", f"answer to {what}", qos=1)
 
 

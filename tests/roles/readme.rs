@@ -52,10 +52,11 @@ fn everything_works_with_mosquittos_tools() {
             "answer to apply",
             "answer to confirm",
             "answer to rollback",
-            "answer to identify",
+            "answer to privacy",
         ]
     );
 
+    assert_eq!(std::fs::read(dir.join("fill.jpg")).unwrap(), b"jpeg");
     fake.kill();
     let heard: Vec<String> = lines.map(|line| line.expect("text")).collect();
     let whole = "['base', 'confirm_s', 'document', 'expires', 'sha256', 'txid']\thonest";
@@ -69,7 +70,8 @@ fn everything_works_with_mosquittos_tools() {
             "cfg/req/eva/rollback\t['expires', 'txid']\thonest",
             "cfg/desired\t['document', 'revision', 'sha256', 'txid']\thonest",
             "cfg/desired\t[]\thonest",
-            "cmd/eva/identify\t['expires', 'txid']\thonest",
+            "cmd/eva/privacy\t['expires', 'feed', 'on', 'txid']\thonest",
+            "cmd/eva/snapshot\t['expires', 'feed', 'txid', 'width']\thonest",
         ]
     );
 }

@@ -6,14 +6,14 @@ use tokio::time::timeout;
 use crate::client::{Ask, Notice, Viewer};
 use crate::rig::{ROOT, SOON, Site, USER, apply};
 
-async fn viewer(site: &Site, feed: &str) -> Viewer {
+pub async fn viewer(site: &Site, feed: &str) -> Viewer {
     let ask = Ask { telemetry: true, resend: true, gro: false };
     let page = &site.daemon.as_ref().expect("a box").page;
     Viewer::open(&format!("{page}whep/{feed}"), ask).await.expect("join")
 }
 
 /// The next whole frame's RTP time.
-async fn frame(viewer: &mut Viewer) -> u32 {
+pub async fn frame(viewer: &mut Viewer) -> u32 {
     let next = async {
         loop {
             if let Notice::Packet(packet) = viewer.next().await.expect("viewer")

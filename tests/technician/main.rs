@@ -4,6 +4,7 @@ mod changes;
 #[path = "../../benches/whep_load/client.rs"]
 #[allow(dead_code)]
 mod client;
+mod commands;
 mod kills;
 mod rig;
 #[path = "../support/mod.rs"]

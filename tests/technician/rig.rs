@@ -37,6 +37,8 @@ impl Listener {
     pub fn new(broker: &Mosquitto) -> Self {
         let mut command = program("mosquitto_sub");
         command.args(["-h", "127.0.0.1", "-p", &broker.port.to_string(), "-t", "floorcast/#"]);
+        // A JPEG is no line of text.
+        command.args(["-T", "+/+/+/+/cmd/res/+/+/jpeg"]);
         command.args(["-q", "1", "-F", "%t %p"]).args(&broker.publisher).stdout(Stdio::piped());
         let mut process = Peer::start(&mut command, "mosquitto-clients");
         let out = process.0.stdout.take().expect("stdout");
@@ -94,6 +96,14 @@ impl Listener {
     pub fn reply(&mut self, txid: &str, status: &str) -> Value {
         let topic = format!("{ROOT}/cfg/res/{USER}/{txid}");
         self.wait(&format!("{txid}: {status}"), |t, p| t == topic && p["status"] == status)
+    }
+}
+
+impl Listener {
+    /// The next answer to a command.
+    pub fn answer(&mut self, txid: &str) -> Value {
+        let topic = format!("{ROOT}/cmd/res/{USER}/{txid}");
+        self.wait(&format!("{txid}: an answer"), |t, _| t == topic)
     }
 }
 
@@ -160,6 +170,21 @@ impl Site {
             request.to_string(),
             &["-q", "1"],
         );
+    }
+
+    /// Sends a command with a txid that was not used and ten minutes to go; its answer.
+    pub fn command(&mut self, name: &str, mut fields: Value) -> Value {
+        let txid = self.txid(name);
+        fields["txid"] = json!(txid);
+        fields["expires"] = json!(soon());
+        self.send(name, &fields);
+        self.ear.answer(&txid)
+    }
+
+    /// Publishes a command as the technician.
+    pub fn send(&self, name: &str, command: &Value) {
+        let topic = format!("{ROOT}/cmd/{USER}/{name}");
+        self.broker.publish(&topic, command.to_string(), &["-q", "1"]);
     }
 
     /// Asks for a document; the txid.

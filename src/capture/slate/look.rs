@@ -94,7 +94,7 @@ impl Look {
     }
 
     /// The whole picture but the time.
-    pub fn still(&self, reason: Reason) -> Vec<u8> {
+    pub fn still(&self, reason: Reason, words: &Label) -> Vec<u8> {
         let Some(mut pixels) = Pixmap::new(self.width, self.height) else {
             // Only a size that was never checked.
             return vec![128; i420::bytes(self.width as usize, self.height as usize)];
@@ -102,7 +102,7 @@ impl Look {
         let mut pen = Pen::new(&mut pixels, Transform::identity(), &self.faces);
         self.ground(&mut pen);
         self.brand(&mut pen);
-        self.reason(&mut pen, reason);
+        self.reason(&mut pen, reason, words);
         Planes::from_pixels(&pixels).into_picture()
     }
 
@@ -174,8 +174,7 @@ impl Look {
     }
 
     /// The sign and the words, in the middle of what brand and time leave free.
-    fn reason(&self, pen: &mut Pen, reason: Reason) {
-        let words = reason.words();
+    fn reason(&self, pen: &mut Pen, reason: Reason, words: &Label) {
         let zh = self.fit(&words.zh, 0.112 * self.unit);
         let en = self.fit(&words.en, 0.056 * self.unit);
         let sign = 0.13 * self.unit;

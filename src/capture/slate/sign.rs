@@ -1,5 +1,5 @@
 //! The sign over the words: a camera with dots while it starts, struck out
-//! when it fails, a lock for privacy.
+//! when it fails, a lock for privacy, two bars for a pause.
 
 use crate::model::Reason;
 use crate::paint::pen::{Ink, Pen, rounded};
@@ -13,6 +13,12 @@ pub fn draw(pen: &mut Pen, reason: Reason, at: (f32, f32), size: f32, inks: (Ink
     let (ink, ground) = inks;
     pen.scaled(at.0, at.1, size / SIDE, |pen| match reason {
         Reason::Privacy => lock(pen, ink, ground),
+        Reason::Paused => {
+            for x in [14.0, 44.0] {
+                pen.round(x, 20.0, 14.0, 56.0, 5.0, ink);
+            }
+        }
+        Reason::Identify => camera(pen, ink),
         Reason::Starting => {
             camera(pen, ink);
             for x in [20.0, 34.0, 48.0] {

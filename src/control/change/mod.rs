@@ -312,6 +312,11 @@ impl Changes {
     }
 
     fn report(&self, out: &mut Vec<Action>) {
+        out.push(Action::Report(Box::new(self.standing())));
+    }
+
+    /// How it stands, as in `cfg/reported`.
+    pub fn standing(&self) -> Report {
         let trial = match &self.stage {
             Stage::Trial(trial) => Some(trial),
             _ => None,
@@ -322,7 +327,7 @@ impl Changes {
             Stage::Trial(_) => Standing::Applying,
             Stage::Returning { .. } => Standing::Returning,
         };
-        out.push(Action::Report(Box::new(Report {
+        Report {
             revision: self.good.number,
             sha256: self.good.sha256.clone(),
             by: self.good.by.clone(),
@@ -336,7 +341,7 @@ impl Changes {
                 worse: trial.worse.clone(),
             }),
             failure: self.failure.clone(),
-        })));
+        }
     }
 }
 

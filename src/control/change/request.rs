@@ -7,7 +7,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Now;
 use crate::clock::{Lock, rfc3339};
@@ -162,36 +162,76 @@ struct RequestFile {
 const FIELDS: [&str; 9] =
     ["txid", "base", "document", "patch", "sha256", "expires", "confirm_s", "revision", "by"];
 
-/// Reads and checks a payload. `highest`: the greatest revision number used yet.
-pub fn parse(op: Op, payload: &[u8], highest: u64, now: Now) -> Result<Request, Refusal> {
-    let refuse = |txid: &str, reason: &dyn fmt::Display, remedy: &str| Refusal {
-        txid: txid.into(),
+/// The object that a payload of at most `max` bytes is, with its txid. `smaller`: what
+/// to do about a larger one, which is not read.
+///
+/// # Errors
+/// Where to say what is wrong with it.
+pub fn object(
+    payload: &[u8],
+    max: usize,
+    smaller: &str,
+) -> Result<(String, Map<String, Value>), Refusal> {
+    let refuse = |reason: &dyn fmt::Display, remedy: &str| Refusal {
+        txid: UNREADABLE.into(),
         reason: reason.to_string(),
         remedy: remedy.into(),
     };
-    if payload.len() > PAYLOAD_MAX {
-        let reason = format!("payload of {} bytes", payload.len());
-        return Err(refuse(UNREADABLE, &reason, "send at most 1 MiB; a patch is smaller"));
+    if payload.len() > max {
+        return Err(refuse(&format!("payload of {} bytes", payload.len()), smaller));
     }
     // The reader's words name a place, never a value.
     let value: Value = serde_json::from_slice(payload)
-        .map_err(|error| refuse(UNREADABLE, &format!("not JSON: {error}"), "send one object"))?;
-    let Value::Object(fields) = &value else {
-        return Err(refuse(UNREADABLE, &"not a JSON object", "send one object"));
+        .map_err(|error| refuse(&format!("not JSON: {error}"), "send one object"))?;
+    let Value::Object(fields) = value else {
+        return Err(refuse(&"not a JSON object", "send one object"));
     };
-    let Some(txid) = fields.get("txid").and_then(Value::as_str).filter(|t| is_txid(t)) else {
-        let remedy = "txid: 1 to 64 of A-Z, a-z, 0-9, -, _ and .";
-        return Err(refuse(UNREADABLE, &"txid is missing or malformed", remedy));
+    match fields.get("txid").and_then(Value::as_str).filter(|t| is_txid(t)) {
+        Some(txid) => Ok((txid.to_owned(), fields)),
+        None => {
+            let remedy = "txid: 1 to 64 of A-Z, a-z, 0-9, -, _ and .";
+            Err(refuse(&"txid is missing or malformed", remedy))
+        }
+    }
+}
+
+/// When a request is not to be run any more: ahead of now, by an hour at most. A clock
+/// that was never set cannot tell.
+///
+/// # Errors
+/// What is wrong with it, and the remedy.
+pub fn expiry(text: &str, now: Now) -> Result<UtcMicros, (String, String)> {
+    let refuse = |reason: &str, remedy: String| Err((reason.to_owned(), remedy));
+    let Some((nanos, _)) = rfc3339::parse(text) else {
+        return refuse("expires is no time", "expires: RFC 3339, as 2026-03-01T08:00:00Z".into());
     };
-    let txid = txid.to_owned();
-    let refuse = |reason: &dyn fmt::Display, remedy: &str| Err(refuse(&txid, reason, remedy));
+    let expires = UtcMicros(nanos.div_euclid(1000));
+    let clock = format!("the box's clock shows {}", rfc3339::text(now.utc));
+    if unset(now) {
+        return Ok(expires);
+    }
+    if expires <= now.utc {
+        return refuse("expired", format!("{clock}; send it anew with a later expires"));
+    }
+    if expires.0.saturating_sub(now.utc.0) > AHEAD_MAX {
+        return refuse("expires is more than an hour ahead", clock);
+    }
+    Ok(expires)
+}
+
+/// Reads and checks a payload. `highest`: the greatest revision number used yet.
+pub fn parse(op: Op, payload: &[u8], highest: u64, now: Now) -> Result<Request, Refusal> {
+    let (txid, fields) = object(payload, PAYLOAD_MAX, "send at most 1 MiB; a patch is smaller")?;
+    let refuse = |reason: &dyn fmt::Display, remedy: &str| {
+        Err(Refusal { txid: txid.clone(), reason: reason.to_string(), remedy: remedy.into() })
+    };
     if let Some(key) = fields.keys().find(|k| !FIELDS.contains(&k.as_str()) || !op.takes(k)) {
         let key: String = key.chars().take(60).collect();
         let known: Vec<_> = FIELDS.into_iter().filter(|f| op.takes(f)).collect();
         let reason = format!("{key:?} is no field of {}", op.name());
         return refuse(&reason, &format!("its fields: {}", known.join(", ")));
     }
-    for (key, value) in fields {
+    for (key, value) in &fields {
         let (fits, want) = match key.as_str() {
             "base" | "confirm_s" | "revision" => (value.is_u64(), "a whole number"),
             "document" | "patch" => (value.is_object(), "an object"),
@@ -201,7 +241,7 @@ pub fn parse(op: Op, payload: &[u8], highest: u64, now: Now) -> Result<Request, 
             return refuse(&format!("{key} has the wrong type"), &format!("{key}: {want}"));
         }
     }
-    let file: RequestFile = match serde_json::from_value(value) {
+    let file: RequestFile = match serde_json::from_value(Value::Object(fields)) {
         Ok(file) => file,
         Err(_) => return refuse(&"malformed fields", "see the fields in the manual"),
     };
@@ -243,24 +283,10 @@ pub fn parse(op: Op, payload: &[u8], highest: u64, now: Now) -> Result<Request, 
             &format!("revision: above {highest}, at most {most}"),
         );
     }
-    let expires = match file.expires.as_deref().map(|text| (text, rfc3339::parse(text))) {
-        None => None,
-        Some((_, Some((nanos, _)))) => Some(UtcMicros(nanos.div_euclid(1000))),
-        Some((_, None)) => {
-            return refuse(&"expires is no time", "expires: RFC 3339, as 2026-03-01T08:00:00Z");
-        }
+    let expires = match file.expires.as_deref().map(|text| expiry(text, now)).transpose() {
+        Ok(expires) => expires,
+        Err((reason, remedy)) => return refuse(&reason, &remedy),
     };
-    if let Some(expires) = expires
-        && !unset(now)
-    {
-        let clock = format!("the box's clock shows {}", rfc3339::text(now.utc));
-        if expires <= now.utc {
-            return refuse(&"expired", &format!("{clock}; send it anew with a later expires"));
-        }
-        if expires.0.saturating_sub(now.utc.0) > AHEAD_MAX {
-            return refuse(&"expires is more than an hour ahead", &clock);
-        }
-    }
     Ok(Request {
         op,
         txid: file.txid,

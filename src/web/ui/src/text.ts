@@ -32,6 +32,8 @@ const words = {
   why_busy: ["摄像机正被占用", "The camera is in use elsewhere"],
   why_wrong_format: ["摄像机格式不受支持", "The camera's format is not supported"],
   why_privacy: ["隐私保护已开启", "Privacy mode is on"],
+  why_paused: ["画面已由现场暂停", "Paused by the house"],
+  why_identify: ["正在辨认设备", "This camera is being identified"],
   why_encoder: ["视频编码中断，正在恢复", "Encoding was interrupted; getting it back"],
   why_failed: ["画面暂时不可用", "The picture is not available"],
   why_frozen: ["摄像机一直重复同一画面", "The camera repeats one and the same picture"],

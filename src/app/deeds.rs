@@ -1,0 +1,117 @@
+//! What commands want of what is on air.
+//!
+//! Comes in: a deed of control, one at a time. Goes out: what came of it. What takes
+//! long, a snapshot, is answered by who makes it: the next deed does not wait.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tracing::{Level, info};
+
+use super::Inside;
+use super::on_air::OnAir;
+use crate::capture::snapshot::{Picture, Wish};
+use crate::clock::{self, rfc3339};
+use crate::config::camera::ControlValue;
+use crate::control::{Deed, Done, Made};
+
+/// Log lines in one answer, bytes.
+const LINES: usize = 256 << 10;
+/// For a bundle, which cuts them by itself.
+const ALL: usize = 1 << 20;
+
+impl OnAir {
+    /// Does it, and answers.
+    pub(super) async fn carry_out(
+        &mut self,
+        deed: Deed,
+        inside: &Inside,
+        reply: oneshot::Sender<Done>,
+    ) {
+        let done = match deed {
+            Deed::Snapshot { feed, width } => return self.show(&feed, width, reply),
+            Deed::Cover(overlay) => {
+                self.sources().cover(overlay);
+                Ok(json!({}))
+            }
+            Deed::Begin(part) => {
+                info!(part, "begun anew, by command");
+                self.begin_anew(&part).await.map(|()| json!({ "part": part }))
+            }
+            Deed::Logs { lines, level } => logs(inside, lines, level.as_deref()),
+            Deed::Inside => Ok(all_of(inside)),
+            Deed::Identify { feed, seconds } => self.identify(feed.as_deref(), seconds),
+            Deed::Control { camera, controls } => self.control(&camera, controls),
+        };
+        // Who asked may have given up.
+        let _ = reply.send(done.map(Made::from).map_err(|error| format!("{error:#}")));
+    }
+
+    fn show(&mut self, feed: &str, width: Option<u32>, reply: oneshot::Sender<Done>) {
+        let wall = self.floor().wall.clone();
+        let (wish, picture) = oneshot::channel();
+        match self.sources().camera(feed) {
+            Some(filming) => filming.ask(Wish { width, reply: wish }),
+            None => drop(wish),
+        }
+        tokio::spawn(async move {
+            let made = match picture.await {
+                Ok(made) => made,
+                Err(_) => Err("the camera does not run".into()),
+            };
+            let made = made.map(|Picture { jpeg, width, height, taken, filmed }| Made {
+                body: json!({
+                    "bytes": jpeg.len(),
+                    "width": width,
+                    "height": height,
+                    "taken": rfc3339::text(wall.utc(taken)),
+                    "of": if filmed { "camera" } else { "slate" },
+                }),
+                jpeg: Some(jpeg),
+            });
+            let _ = reply.send(made);
+        });
+    }
+
+    fn identify(&mut self, feed: Option<&str>, seconds: u64) -> Result<Value> {
+        let until = clock::now() + Duration::from_secs(seconds);
+        let box_id = self.config().site.id.clone();
+        let mut named = BTreeMap::new();
+        for (id, filming) in self.sources().cameras() {
+            if feed.is_none_or(|feed| feed == &*id.0) {
+                let name: Arc<str> = format!("{box_id} · {id}").into();
+                named.insert(id.to_string(), name.to_string());
+                filming.retune(|settings| settings.by_hand.named = Some((until, name)));
+            }
+        }
+        Ok(json!({ "seconds": seconds, "shown": named }))
+    }
+
+    fn control(&mut self, camera: &str, controls: BTreeMap<String, ControlValue>) -> Result<Value> {
+        let filming = self.sources().camera(camera).context("the camera does not run")?;
+        ensure!(!filming.pushed, "a camera of the demo line has no controls");
+        let kept = "until a revision or a restart sets it: what is to stay is to be configured";
+        let told = json!({ "camera": camera, "controls": controls, "kept": kept,
+            "refused": "what the camera refuses is in its logs" });
+        filming.retune(|settings| settings.controls.extend(controls));
+        Ok(told)
+    }
+}
+
+fn logs(inside: &Inside, lines: usize, level: Option<&str>) -> Result<Value> {
+    let level = level.map(Level::from_str).transpose().context("level")?;
+    let mut newest = inside.lines.newest(lines, level, LINES);
+    newest.reverse();
+    Ok(json!({ "lines": newest }))
+}
+
+fn all_of(inside: &Inside) -> Value {
+    let metrics = inside.metrics.render();
+    let metrics: Vec<_> = metrics.lines().filter(|line| !line.is_empty()).collect();
+    json!({ "log": inside.lines.newest(usize::MAX, None, ALL), "metrics": metrics })
+}
