@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use floorcast::config::modbus::point::Table;
 use floorcast::config::modbus::{Link, line::Parity};
-use floorcast::model::Source;
 use floorcast::config::{self, Config};
+use floorcast::model::Source;
 
 fn load(text: &str) -> Config {
     config::load(text).unwrap_or_else(|problems| panic!("{problems}"))

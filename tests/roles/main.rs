@@ -6,6 +6,7 @@
 mod support;
 
 mod attack;
+mod ctl;
 mod door;
 mod keys;
 mod readme;

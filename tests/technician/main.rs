@@ -4,6 +4,7 @@ mod changes;
 #[path = "../../benches/whep_load/client.rs"]
 #[allow(dead_code)]
 mod client;
+mod ctl;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

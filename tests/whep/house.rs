@@ -9,9 +9,7 @@ use floorcast::clock::{self, WallClock};
 use floorcast::config::studio::{Site, Studio, Web};
 use floorcast::feed::board::Board;
 use floorcast::feed::ring::Ring;
-use floorcast::model::{
-    Captured, Frame, Label, Mono, Quality, Sample, Source, Tag, TagId, Value,
-};
+use floorcast::model::{Captured, Frame, Label, Mono, Quality, Sample, Source, Tag, TagId, Value};
 use floorcast::status::{State, Status};
 use floorcast::web::{self, FeedInfo, Listeners, Showing, StudioInfo, Tuning};
 use tokio::sync::watch;
