@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::{self, Control, Demo, End, Inside};
 use crate::config::{self, Config};
-use crate::{capture, control, observe, pki};
+use crate::{capture, control, ctl, observe, pki};
 
 /// Puts a production line on air.
 #[derive(Parser)]
@@ -50,6 +50,8 @@ enum Command {
     },
     /// Make the keys of a site: authority, brokers, boxes, people and their rights.
     Pki(pki::Arguments),
+    /// Look at boxes and change them over MQTT: the technician's tool.
+    Ctl(Box<ctl::Arguments>),
     /// Put the demo line on air: no camera, PLC or broker needed.
     #[cfg(feature = "sim")]
     Demo {
@@ -104,6 +106,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             observe::say(&pki::run(arguments, std::time::SystemTime::now().into())?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ctl(arguments) => Ok(ctl::run(*arguments, Cli::command())),
         #[cfg(feature = "sim")]
         Command::Demo { config, strip } => {
             let text = match &config {

@@ -3,7 +3,8 @@
 //!
 //! Imports point one way: `cli > app > {capture telemetry web sim control} >
 //! {feed mqtt paint} > {config task status} > {clock model}`; siblings never import each other.
-//! `pki` stands apart: only `cli` knows it, and it knows none of them.
+//! `pki` and `ctl` stand apart: only `cli` knows them. `pki` knows none of these; `ctl`, the
+//! technician's tool, has `mqtt`, `config` and what is said over the wire from `control`.
 
 pub mod app;
 pub mod capture;
@@ -11,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod failpoint;
 pub mod feed;
 pub mod model;

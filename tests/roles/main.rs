@@ -11,6 +11,7 @@ mod client;
 
 mod adopt;
 mod attack;
+mod ctl;
 mod door;
 mod keys;
 mod readme;

@@ -5,6 +5,7 @@ mod changes;
 #[allow(dead_code)]
 mod client;
 mod commands;
+mod ctl;
 mod kills;
 mod rig;
 #[path = "../support/mod.rs"]

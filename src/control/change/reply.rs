@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::document::bounded;
 
 /// A mistake in a document.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Problem {
     /// Where, as a JSON pointer: `/camera/0/port`.
     pub pointer: String,
@@ -16,7 +16,7 @@ pub struct Problem {
 }
 
 /// A part that works less well than before the change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Worse {
     /// The part: `feed/line`.
     pub part: Arc<str>,
