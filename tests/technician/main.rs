@@ -4,6 +4,8 @@ mod changes;
 #[path = "../../benches/whep_load/client.rs"]
 #[allow(dead_code)]
 mod client;
+// Shared with the clusters.
+#[allow(dead_code)]
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

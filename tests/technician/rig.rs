@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::mosquitto::{Mosquitto, program};
+use crate::support::mosquitto::{Broker, Mosquitto, program};
 use crate::support::peer::{Peer, free_port};
 
 /// Longer than anything here takes.
@@ -31,10 +31,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn new(broker: &Mosquitto) -> Self {
+    pub fn new(broker: &impl Broker) -> Self {
+        Self::with(broker, &["-t", "floorcast/#"])
+    }
+
+    /// With other options of `mosquitto_sub`.
+    pub fn with(broker: &impl Broker, options: &[&str]) -> Self {
         let mut command = program("mosquitto_sub");
-        command.args(["-h", "127.0.0.1", "-p", &broker.port.to_string(), "-t", "floorcast/#"]);
-        command.args(["-q", "1", "-F", "%t %p"]).args(&broker.publisher).stdout(Stdio::piped());
+        command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-q", "1"]);
+        command.args(["-F", "%t %p"]).args(broker.options()).args(options);
+        command.stdout(Stdio::piped());
         let mut process = Peer::start(&mut command, "mosquitto-clients");
         let out = process.0.stdout.take().expect("stdout");
         let (tx, lines) = channel();
@@ -71,6 +77,12 @@ impl Listener {
         }
     }
 
+    /// What has come by now.
+    pub fn so_far(&mut self) -> &[(String, Value)] {
+        self.heard.extend(self.lines.try_iter());
+        &self.heard
+    }
+
     /// The next answer to a request, of this status.
     pub fn reply(&mut self, txid: &str, status: &str) -> Value {
         let topic = format!("{ROOT}/cfg/res/{USER}/{txid}");
@@ -79,8 +91,8 @@ impl Listener {
 }
 
 /// A broker, a box and a listener.
-pub struct Site {
-    pub broker: Mosquitto,
+pub struct Site<B = Mosquitto> {
+    pub broker: B,
     pub state: tempfile::TempDir,
     pub seed: String,
     pub daemon: Option<Daemon>,
@@ -90,11 +102,17 @@ pub struct Site {
 }
 
 impl Site {
-    /// A box with two cameras and a bus of the demo line, on air and in session.
+    /// With a broker that is open to all.
     pub fn new() -> Self {
-        let broker = Mosquitto::open();
+        Self::at(Mosquitto::open())
+    }
+}
+
+impl<B: Broker> Site<B> {
+    /// A box with two cameras and a bus of the demo line, on air and in session.
+    pub fn at(broker: B) -> Self {
         let plc = free_port();
-        let seed = seed(broker.port, plc);
+        let seed = seed(broker.port(), plc);
         let state = tempfile::tempdir().expect("temporary directory");
         let ear = Listener::new(&broker);
         let mut site = Self { broker, state, seed, daemon: None, ear, plc, next: 0 };
@@ -110,7 +128,7 @@ impl Site {
 
     /// The document that the box started from.
     pub fn document(&self) -> Value {
-        document(self.broker.port, self.plc)
+        document(self.broker.port(), self.plc)
     }
 
     /// A txid that was not used.
