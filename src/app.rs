@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sd_notify::NotifyState;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,8 +20,9 @@ use tracing::{info, warn};
 
 use crate::clock::WallClock;
 use crate::config::Config;
+use crate::config::mqtt::Connection;
 use crate::control::change::{Action, Changes};
-use crate::control::{self, Order, Setting};
+use crate::control::{self, Order, Setting, adopt};
 use crate::feed::board::Board;
 use crate::observe;
 use crate::status::Status;
@@ -29,7 +31,8 @@ pub use demo::Demo;
 use demo::DemoLine;
 use listeners::Bound;
 use on_air::OnAir;
-use orders::{End, Orders};
+pub use orders::End;
+use orders::Orders;
 use sources::{Floor, Sources};
 use stage::Stage;
 
@@ -46,22 +49,56 @@ const DRAIN_SOURCES: Duration = Duration::from_millis(2500);
 /// Orders of control that wait; it gives one at a time.
 const ORDERS: usize = 4;
 
-/// Where the configuration comes from when technicians change it over MQTT.
-pub struct Revisions {
-    /// What is on disk.
-    pub changes: Changes,
-    /// What is to be said about this start.
-    pub first: Vec<Action>,
-    /// Where they are kept.
-    pub dir: PathBuf,
+/// How the box is set up over MQTT, and where what must survive a power cut is kept.
+pub enum Control {
+    /// Technicians change its revisions.
+    Revisions {
+        /// What is on disk.
+        changes: Box<Changes>,
+        /// What is to be said about this start.
+        first: Vec<Action>,
+        /// Where they are kept.
+        dir: PathBuf,
+    },
+    /// It has no site yet.
+    Door {
+        /// Where it knocks.
+        door: Connection,
+        /// What its first revision is made from.
+        seed: Value,
+        /// Where that goes.
+        dir: PathBuf,
+    },
 }
 
-impl Revisions {
-    fn setting(self, config: &Config, floor: &Floor, orders: mpsc::Sender<Order>) -> Setting {
-        let Self { changes, first, dir } = self;
+impl Control {
+    /// Runs in `house`; its orders.
+    fn start(self, config: &Config, floor: &Floor, house: &Stage) -> mpsc::Receiver<Order> {
+        let (orders, ours) = mpsc::channel(ORDERS);
         let Floor { board, wall, status, .. } = floor;
         let (board, wall, status) = (board.clone(), wall.clone(), status.clone());
-        Setting { changes, first, on_air: config.clone(), dir, board, wall, status, orders }
+        let stop = house.stop.child_token();
+        match self {
+            Self::Revisions { changes, first, dir } => {
+                let (changes, on_air) = (*changes, config.clone());
+                let setting = Setting { changes, first, on_air, dir, board, wall, status, orders };
+                // Without it nobody could set the box up: the watchdog sees if it gets stuck.
+                let status = floor.status.clone();
+                let body =
+                    async move { status.alive("control", control::run(setting, stop)).await };
+                house.tasks.spawn(body);
+            }
+            Self::Door { door, seed, dir } => {
+                let until = stop.clone();
+                house.spawn("door".into(), stop, move || {
+                    let (door, seed, dir) = (door.clone(), seed.clone(), dir.clone());
+                    let (wall, status, orders) = (wall.clone(), status.clone(), orders.clone());
+                    let waiting = adopt::Waiting { door, seed, dir, wall, status, orders };
+                    adopt::run(waiting, until.clone())
+                });
+            }
+        }
+        ours
     }
 }
 
@@ -92,50 +129,48 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 /// and becomes what it says.
 ///
 /// # Errors
-/// A listener that cannot be bound, before any device is touched. Devices that
-/// fail later are retried for ever.
+/// A listener that cannot be bound, before any device is touched, unless `control` can
+/// mend it. What fails later is retried for ever.
 pub async fn run(
     config: Config,
     file: Option<PathBuf>,
     demo: Option<Demo>,
-    revisions: Option<Revisions>,
+    control: Option<Control>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
-) -> Result<()> {
+) -> Result<End> {
     // First: without a handler it would end the process.
     let hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
-    let bound = Bound::bind(&config.web, &config.metrics).await?;
-    let (page, numbers) = bound.addresses()?;
-    observe::say(&format!("metrics: http://{numbers}/metrics"));
+    let bound = Bound::bind(&config.web, &config.metrics).await;
+    // A box that is set up over MQTT must stay within reach of who can mend this.
+    let bound = if control.is_some() { bound } else { bound.both()? };
+    let (page, numbers) = bound.addresses();
+    if let Some(numbers) = numbers {
+        observe::say(&format!("metrics: http://{numbers}/metrics"));
+    }
 
     let wall = Arc::new(WallClock::new());
     let status = Status::new();
     let (viewers, sources, house) = (Stage::new(&status), Stage::new(&status), Stage::new(&status));
     house.tasks.spawn(observe::heartbeat(wall.clone(), status.clone(), house.stop.clone()));
-    let demo = DemoLine::start(demo, &config, &wall, &sources).await?;
     let (board, style) = (Board::new(config.tags.clone()), on_air::style_of(&config.studio));
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
-    let sources = Sources::new(floor, sources, demo);
+    let sources = Sources::new(floor, sources, DemoLine::new(demo));
     let on_air = OnAir::start(sources, config, bound, viewers, metrics).await?;
-    let orders = revisions.map(|revisions| {
-        let (to_us, orders) = mpsc::channel(ORDERS);
-        let setting = revisions.setting(on_air.config(), on_air.floor(), to_us);
-        let stop = house.stop.child_token();
-        // A panic here must not cost the pictures: the watchdog sees that it is gone.
-        house.tasks.spawn(control::run(setting, stop));
-        orders
-    });
+    let orders = control.map(|c| c.start(on_air.config(), on_air.floor(), &house));
     let mut orders = Orders::new(on_air, file, orders);
 
     observe::tell_systemd(NotifyState::Ready);
-    observe::say(&format!("on air: {}", page_url(page)));
+    match page {
+        Some(page) => observe::say(&format!("on air: {}", page_url(page))),
+        None => warn!("web.listen or web.media cannot be bound yet: no page"),
+    }
     let end = orders.take(hangup, &stop).await;
     observe::tell_systemd(NotifyState::Stopping);
     orders.end(DRAIN_SOURCES).await;
     house.drain("house", Duration::from_millis(300)).await;
     info!("off air");
-    ensure!(end == End::Stopped, "to be started again");
-    Ok(())
+    Ok(end)
 }
 
 /// The page's address as a person types it.

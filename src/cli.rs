@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-use crate::app::{self, Demo, Revisions};
+use crate::app::{self, Control, Demo, End};
 use crate::config::{self, Config};
 use crate::{capture, control, observe, pki};
 
@@ -29,7 +31,7 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
         /// Where revisions are kept, so that technicians can change the configuration
-        /// over the brokers of `[control]`.
+        /// over the brokers of `[control]`. Without such brokers it stays empty.
         #[arg(long, env = "STATE_DIRECTORY")]
         state: Option<PathBuf>,
     },
@@ -153,8 +155,20 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
             None
         }
     };
-    if seed.is_none() && !control::has_revision(state) {
-        return Ok(ExitCode::from(2));
+    if !control::has_revision(state) {
+        let Some(seed) = &seed else { return Ok(ExitCode::from(2)) };
+        let config = config::check(seed.clone(), &[]).map_err(|p| anyhow::anyhow!("{p}"))?;
+        match (config.control.brokers.is_empty(), config.control.door.clone()) {
+            (false, _) => {}
+            (true, Some(door)) => {
+                let (seed, dir) = (seed.clone(), state.to_owned());
+                return put_on_air(config, None, None, Some(Control::Door { door, seed, dir }));
+            }
+            (true, None) => {
+                info!("no [[control.broker]]: only the file counts, and is read again at SIGHUP");
+                return put_on_air(config, Some(file.to_owned()), None, None);
+            }
+        }
     }
     let seed = seed.unwrap_or_default();
     let (changes, good, first) = control::open(state, seed.clone())?;
@@ -170,8 +184,8 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
     };
     match config {
         Some(config) => {
-            let revisions = Revisions { changes, first, dir: state.to_owned() };
-            put_on_air(config, None, None, Some(revisions))
+            let (changes, dir) = (Box::new(changes), state.to_owned());
+            put_on_air(config, None, None, Some(Control::Revisions { changes, first, dir }))
         }
         None => Ok(ExitCode::from(2)),
     }
@@ -206,7 +220,7 @@ fn put_on_air(
     config: Config,
     file: Option<PathBuf>,
     demo: Option<Demo>,
-    revisions: Option<Revisions>,
+    control: Option<Control>,
 ) -> anyhow::Result<ExitCode> {
     let metrics = observe::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -215,11 +229,19 @@ fn put_on_air(
         .build()
         .context("start the async runtime")?;
     let stop = CancellationToken::new();
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, file, demo, revisions, metrics, stop).await
+        app::run(config, file, demo, control, metrics, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();
-    Ok(ExitCode::SUCCESS)
+    match end {
+        End::Stopped => Ok(ExitCode::SUCCESS),
+        End::Restart => {
+            info!("starting again");
+            let program = std::env::current_exe().context("start again")?;
+            let mut again = std::process::Command::new(program);
+            Err(again.args(std::env::args_os().skip(1)).exec()).context("start again")
+        }
+    }
 }

@@ -18,8 +18,11 @@ pub struct Demo {
     pub strip: bool,
 }
 
-/// The running demo line, if there is one.
-pub(super) struct DemoLine(Option<Running>);
+/// The demo line, which runs once it is wanted.
+pub(super) struct DemoLine {
+    wanted: Option<Demo>,
+    running: Option<Running>,
+}
 
 #[cfg(feature = "sim")]
 type Running = crate::sim::Sim;
@@ -30,21 +33,29 @@ type Running = std::convert::Infallible;
 const PORT: &str = "sim:";
 
 impl DemoLine {
-    /// Starts the line where the configuration looks for it: its PLC at the
-    /// first Modbus TCP endpoint, its sensors at the first broker.
+    /// Not running yet.
+    pub(super) fn new(wanted: Option<Demo>) -> Self {
+        Self { wanted, running: None }
+    }
+
+    /// Starts the line, if it is wanted and does not run, where the configuration looks
+    /// for it: its PLC at the first Modbus TCP endpoint, its sensors at the first broker.
+    ///
+    /// # Errors
+    /// The PLC's address cannot be bound.
     #[cfg(feature = "sim")]
     pub(super) async fn start(
-        demo: Option<Demo>,
+        &mut self,
         config: &Config,
         wall: &WallClock,
         stage: &Stage,
-    ) -> Result<Self> {
+    ) -> Result<()> {
         use crate::config::modbus::Link;
         use crate::sim::{self, SimOptions};
 
-        let wanted = config.cameras.iter().any(|c| c.port.starts_with(PORT));
-        if demo.is_none() && !wanted {
-            return Ok(Self(None));
+        let filmed = config.cameras.iter().any(|c| c.port.starts_with(PORT));
+        if self.running.is_some() || self.wanted.is_none() && !filmed {
+            return Ok(());
         }
         let plc = config.buses.iter().find_map(|bus| match &bus.link {
             Link::Tcp { host, port } => Some((host.clone(), *port)),
@@ -61,23 +72,24 @@ impl DemoLine {
             .first()
             .map(|b| sim::Address { host: b.connection.host.clone(), port: b.connection.port });
         let options = SimOptions {
-            strip: demo.unwrap_or_default().strip,
+            strip: self.wanted.unwrap_or_default().strip,
             modbus_listen,
             mqtt: broker,
             seed: sim::SEED,
         };
-        sim::start(options, wall, stage.stop.clone(), &stage.tasks).await.map(Some).map(Self)
+        self.running = Some(sim::start(options, wall, stage.stop.clone(), &stage.tasks).await?);
+        Ok(())
     }
 
     /// There is no demo line in this build.
     #[cfg(not(feature = "sim"))]
     pub(super) async fn start(
-        _demo: Option<Demo>,
+        &mut self,
         _config: &Config,
         _wall: &WallClock,
         _stage: &Stage,
-    ) -> Result<Self> {
-        Ok(Self(None))
+    ) -> Result<()> {
+        Ok(())
     }
 
     /// Where a camera's pictures come from.
@@ -85,8 +97,12 @@ impl DemoLine {
         if !camera.port.starts_with(PORT) {
             return Ok(Source::V4l2);
         }
-        let Some(line) = &self.0 else {
-            bail!("camera {}: {} is the demo line, which does not run here", camera.id, camera.port)
+        let Some(line) = &self.running else {
+            bail!(
+                "camera {}: {} is the demo line, which this build leaves out",
+                camera.id,
+                camera.port
+            )
         };
         draw(line, camera, stop)
     }

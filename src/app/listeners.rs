@@ -9,16 +9,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
 
 use super::stage::{Running, Stage};
 use crate::config::studio::{Metrics, Studio, Web};
 use crate::observe;
+use crate::status::State;
 use crate::web::{self, Listeners, StudioInfo};
 
 /// Who reads metrics may take this long to be done.
 const READERS: Duration = Duration::from_millis(300);
 /// Viewers may take this long to be told good-bye.
 pub(super) const VIEWERS: Duration = Duration::from_secs(2);
+
+/// The public listener in the status.
+const PART: &str = "web";
 
 /// What is open.
 pub(super) struct Doors {
@@ -29,23 +34,32 @@ pub(super) struct Doors {
     metrics: Option<Running>,
 }
 
-/// Both, bound before any device is touched.
+/// Both, bound before any device is touched, as far as they can be.
 pub(super) struct Bound {
-    web: Listeners,
-    metrics: tokio::net::TcpListener,
+    web: Result<Listeners>,
+    metrics: Result<TcpListener>,
 }
 
 impl Bound {
+    /// Tries both.
+    pub(super) async fn bind(web: &Web, metrics: &Metrics) -> Self {
+        let metrics = observe::bind("metrics.listen", metrics.listen).await;
+        Self { web: Listeners::bind(web), metrics }
+    }
+
+    /// Only what is whole.
+    ///
     /// # Errors
     /// An address that cannot be bound, with its key.
-    pub(super) async fn bind(web: &Web, metrics: &Metrics) -> Result<Self> {
-        let metrics = observe::bind("metrics.listen", metrics.listen).await?;
-        Ok(Self { web: Listeners::bind(web)?, metrics })
+    pub(super) fn both(self) -> Result<Self> {
+        let (metrics, web) = (self.metrics?, self.web?);
+        Ok(Self { web: Ok(web), metrics: Ok(metrics) })
     }
 
     /// Where the page is, and where the metrics are.
-    pub(super) fn addresses(&self) -> Result<(SocketAddr, SocketAddr)> {
-        Ok((self.web.tcp()?, self.metrics.local_addr()?))
+    pub(super) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let page = self.web.as_ref().ok().and_then(|web| web.tcp().ok());
+        (page, self.metrics.as_ref().ok().and_then(|metrics| metrics.local_addr().ok()))
     }
 }
 
@@ -53,14 +67,15 @@ impl Doors {
     /// Opens both.
     pub(super) fn open(
         stage: Stage,
-        bound: Bound,
+        Bound { web: bound, metrics: numbers }: Bound,
         web: &Web,
+        metrics: &Metrics,
         info: Arc<StudioInfo>,
         handle: PrometheusHandle,
     ) -> Self {
         let mut doors = Self { stage, info, handle, web: (web.clone(), None), metrics: None };
-        doors.metrics = Some(doors.serve_metrics(bound.metrics));
-        doors.web.1 = Some(doors.serve(web, Some(bound.web)));
+        doors.metrics = Some(doors.serve_metrics(metrics.listen, numbers.ok()));
+        doors.web.1 = Some(doors.serve(web, bound.ok()));
         doors
     }
 
@@ -70,23 +85,25 @@ impl Doors {
         let until = stop.clone();
         self.stage.spawn("web".into(), stop, move || {
             let bound = bound.take().map_or_else(|| Listeners::bind(&web), Ok);
+            let status = &info.status;
+            match &bound {
+                Ok(_) => status.set(PART, State::Live, ""),
+                Err(error) => status.set(PART, State::NoSignal, &format!("{error:#}")),
+            }
             let (web, info, until) = (web.clone(), info.clone(), until.clone());
             async move { web::serve(bound?, web, info, web::Tuning::default(), until).await }
         })
     }
 
-    fn serve_metrics(&self, listener: tokio::net::TcpListener) -> Running {
+    fn serve_metrics(&self, at: SocketAddr, mut bound: Option<TcpListener>) -> Running {
         let (handle, stop) = (self.handle.clone(), self.stage.stop.child_token());
-        let address = listener.local_addr();
-        let (until, mut listener) = (stop.clone(), Some(listener));
+        let until = stop.clone();
         self.stage.spawn("metrics".into(), stop, move || {
-            let (bound, address) = (listener.take(), address.as_ref().ok().copied());
-            let (handle, until) = (handle.clone(), until.clone());
+            let (bound, handle, until) = (bound.take(), handle.clone(), until.clone());
             async move {
-                let listener = match (bound, address) {
-                    (Some(bound), _) => bound,
-                    (None, Some(address)) => observe::bind("metrics.listen", address).await?,
-                    (None, None) => anyhow::bail!("metrics.listen: its address"),
+                let listener = match bound {
+                    Some(bound) => bound,
+                    None => observe::bind("metrics.listen", at).await?,
                 };
                 observe::serve_metrics(listener, handle, until).await
             }
@@ -126,7 +143,7 @@ impl Doors {
         if let Some(open) = self.metrics.take() {
             open.end(READERS).await;
         }
-        self.metrics = Some(self.serve_metrics(listener));
+        self.metrics = Some(self.serve_metrics(metrics.listen, Some(listener)));
         Ok(())
     }
 

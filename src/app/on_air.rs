@@ -45,7 +45,7 @@ impl OnAir {
     ) -> Result<Self> {
         let nothing = config.without_sources();
         let difference = Difference::between(&nothing, &config);
-        let origins = sources.origins(&config, &difference)?;
+        let origins = sources.origins(&config, &difference).await?;
         sources.change(&config, &difference, origins).await;
         let showing = watch::Sender::new(Arc::new(shown(1, &config, &sources)));
         let floor = sources.floor();
@@ -55,7 +55,7 @@ impl OnAir {
             wall: floor.wall.clone(),
             status: floor.status.clone(),
         });
-        let doors = Doors::open(viewers, bound, &config.web, info, metrics);
+        let doors = Doors::open(viewers, bound, &config.web, &config.metrics, info, metrics);
         Ok(Self { config, sources, showing, doors })
     }
 
@@ -76,7 +76,7 @@ impl OnAir {
     /// nothing has changed then.
     pub(super) async fn turn_into(&mut self, new: Config) -> Result<Difference> {
         let difference = Difference::between(&self.config, &new);
-        let origins = self.sources.origins(&new, &difference)?;
+        let origins = self.sources.origins(&new, &difference).await?;
         if difference.metrics {
             self.doors.move_metrics(&new.metrics).await?;
         }

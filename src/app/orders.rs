@@ -28,7 +28,7 @@ pub(super) struct Orders {
 
 /// Why it is to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum End {
+pub enum End {
     /// It was told to.
     Stopped,
     /// It is to be started again.

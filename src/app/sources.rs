@@ -84,8 +84,13 @@ impl Sources {
     /// Where the pictures of the cameras that begin will come from.
     ///
     /// # Errors
-    /// A camera of the demo line where there is none.
-    pub(super) fn origins(&self, new: &Config, difference: &Difference) -> Result<Vec<Origin>> {
+    /// A camera of the demo line where there is none, or where it does not start.
+    pub(super) async fn origins(
+        &mut self,
+        new: &Config,
+        difference: &Difference,
+    ) -> Result<Vec<Origin>> {
+        self.demo.start(new, &self.floor.wall, &self.stage).await?;
         let begins = new.cameras.iter().filter(|c| difference.cameras.starts(&c.id.0));
         let origin = |camera| {
             let stop = self.stage.stop.child_token();

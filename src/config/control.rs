@@ -18,6 +18,9 @@ pub struct ControlFile {
     /// until it fails. None: the box is not set up over MQTT.
     #[serde(rename = "broker")]
     pub brokers: Vec<ConnectionFile>,
+    /// Where a box without a site waits to be adopted: only looked at while there is no
+    /// broker. A fresh box has no certificate, so the door asks for none.
+    pub door: Option<ConnectionFile>,
     /// Publish the samples of all tags, public or not: the broker is the plant's.
     pub telemetry: bool,
     /// Disk space for telemetry that no broker has acknowledged yet. When it is
@@ -28,7 +31,7 @@ pub struct ControlFile {
 
 impl Default for ControlFile {
     fn default() -> Self {
-        Self { brokers: Vec::new(), telemetry: true, outbox_max_mib: 256 }
+        Self { brokers: Vec::new(), door: None, telemetry: true, outbox_max_mib: 256 }
     }
 }
 
@@ -37,6 +40,8 @@ impl Default for ControlFile {
 pub struct Control {
     /// In the order in which they are tried; empty: no session.
     pub brokers: Vec<Connection>,
+    /// Where a box without a site waits to be adopted.
+    pub door: Option<Connection>,
     /// Publish telemetry.
     pub telemetry: bool,
     /// Disk space of the outbox, bytes.
@@ -60,8 +65,9 @@ impl ControlFile {
                 problems.add(key, format!("is already control.broker[{first}]'s"));
             }
         }
+        let door = self.door.map(|door| door.check("control.door", problems));
         let outbox_max = u64::from(self.outbox_max_mib) << 20;
-        Control { brokers, telemetry: self.telemetry, outbox_max }
+        Control { brokers, door, telemetry: self.telemetry, outbox_max }
     }
 }
 

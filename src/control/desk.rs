@@ -5,7 +5,7 @@
 //! Everything that is decided is decided by [`Changes`], which is on disk before it is
 //! done; this only carries it out, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +25,13 @@ use super::judge::Against;
 use super::order::Order;
 use super::post::{Letter, Post};
 use super::teller::Teller;
+use super::told::Told;
 use super::topics::{Inbound, Topics};
 use crate::clock::{self, WallClock, rfc3339};
 use crate::config::{self, Config};
 use crate::feed::board::Board;
 use crate::mqtt::{Publisher, Will};
-use crate::status::{Health, Parts, Status};
+use crate::status::{Parts, Status};
 
 /// A change is applied within this, or has failed.
 const APPLY: Duration = Duration::from_secs(45);
@@ -76,8 +77,7 @@ pub struct Desk {
     asking: mpsc::Sender<Asked>,
     line: watch::Sender<Option<Publisher>>,
     is_up: bool,
-    /// As last said in this session.
-    told: BTreeMap<Arc<str>, Health>,
+    told: Told,
     state: Value,
 }
 
@@ -94,6 +94,7 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         topics: Topics::new(&on_air.site),
         changes,
         on_air,
+        told: block_in_place(|| Told::open(&dir)),
         dir,
         board,
         teller: None,
@@ -106,7 +107,6 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         asking,
         line,
         is_up: false,
-        told: BTreeMap::new(),
         state: Value::Null,
     };
     desk.listen();
@@ -195,7 +195,7 @@ impl Desk {
             return;
         }
         self.is_up = true;
-        self.told.clear();
+        self.told.forget();
         self.state = Value::Null;
         self.tell_state();
         self.tell_health(&self.status.all());
@@ -336,23 +336,22 @@ impl Desk {
 
     /// The health of every part, wherever it differs from what was said.
     fn tell_health(&mut self, parts: &Parts) {
-        for (part, health) in parts {
-            if self.told.get(part) != Some(health) {
-                let said = json!({
-                    "state": health.state,
-                    "code": health.code,
-                    "reason": &*health.reason,
-                    "since": rfc3339::text(self.wall.utc(health.since)),
-                });
-                self.say(self.topics.health(part), &said, true, false);
-            }
+        for (part, health) in block_in_place(|| self.told.news(parts)) {
+            let topic = self.topics.health(&part);
+            let Some(health) = health else {
+                info!(part = &*part, "no longer there");
+                let payload = Bytes::new();
+                self.post.send(Letter { topic, payload, retain: true, passing: true });
+                continue;
+            };
+            let said = json!({
+                "state": health.state,
+                "code": health.code,
+                "reason": &*health.reason,
+                "since": rfc3339::text(self.wall.utc(health.since)),
+            });
+            self.say(topic, &said, true, false);
         }
-        for part in self.told.keys().filter(|part| !parts.contains_key(*part)) {
-            let (topic, payload) = (self.topics.health(part), Bytes::new());
-            info!(part = &**part, "no longer there");
-            self.post.send(Letter { topic, payload, retain: true, passing: true });
-        }
-        self.told.clone_from(parts);
     }
 }
 

@@ -11,6 +11,7 @@
 //!    └──── post ◄────┘ └── change (the transaction, on disk)
 //! ```
 
+pub mod adopt;
 pub mod change;
 mod desk;
 mod ear;
@@ -20,6 +21,7 @@ pub mod outbox;
 mod post;
 pub mod tele;
 mod teller;
+mod told;
 pub mod topics;
 
 use std::path::Path;

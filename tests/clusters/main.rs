@@ -43,7 +43,7 @@ impl Cluster for RabbitMq {
 
 /// All of it with one broker: a node takes its time to start.
 fn all(broker: impl Cluster) {
-    let mut site = Site::at(broker);
+    let mut site = Site::at(broker, |_| {});
     course::who_comes_later_finds_state_and_health(&mut site);
     course::every_mistake_is_named_and_nothing_changes(&mut site);
     course::a_confirmed_change_stays(&mut site);

@@ -5,6 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../../benches/whep_load/client.rs"]
+#[allow(dead_code)]
+mod client;
+
+mod adopt;
 mod attack;
 mod door;
 mod keys;

@@ -23,8 +23,8 @@ fn everything_works_with_mosquittos_tools() {
     let blocks: Vec<&str> = (tools.split("```sh\n").skip(1))
         .map(|block| block.split("```").next().expect("a block"))
         .collect();
-    let [first, rest @ .., adoption] = &blocks[..] else { panic!("blocks: {}", blocks.len()) };
-    assert!(adoption.contains("floorcast/v1/new/#"), "not tried here: {adoption}");
+    let [first, rest @ .., knock, adopt] = &blocks[..] else { panic!("blocks: {}", blocks.len()) };
+    assert!(knock.contains("pki sign") && adopt.contains("/adopt"), "tried in adopt.rs: {adopt}");
     let shell = format!("{first}{}", rest.concat())
         .replace("-h mqtt.example -p 8883", &format!("-h localhost -p {}", site.port))
         // One answer each is what this box gives.

@@ -6,6 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// Whoever starts it knows that it will open no page.
+const NO_PAGE: &str = "FLOORCAST_TEST_NO_PAGE";
+
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
     child: Child,
@@ -39,6 +42,12 @@ impl Daemon {
         let mut daemon = Self::start_in(&["run", "--config", path, "--state", state], env);
         daemon.config = Some(file);
         daemon
+    }
+
+    /// As [`Self::with_state`], not waiting for a page.
+    #[allow(dead_code)]
+    pub fn without_page(config: &str, state: &Path) -> Self {
+        Self::with_state(config, state, &[(NO_PAGE, "")])
     }
 
     /// The binary with these arguments, on air within 30 s.
@@ -76,6 +85,9 @@ impl Daemon {
             metrics: String::new(),
             config: None,
         };
+        if env.iter().any(|(name, _)| *name == NO_PAGE) {
+            return daemon;
+        }
         let after = |line: &str, what: &str| line.strip_prefix(what).map(str::to_owned);
         daemon.metrics = daemon.line(Duration::from_secs(30), |l| after(l, "metrics: "));
         daemon.page = daemon.line(Duration::from_secs(30), |l| after(l, "on air: "));
@@ -117,6 +129,28 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// As [`Self::line`], but only lines after one that contains `mark` count.
+    #[allow(dead_code)]
+    pub fn line_after<T>(
+        &mut self,
+        within: Duration,
+        mark: &str,
+        pick: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        self.line(within, |line| line.contains(mark).then_some(()));
+        let at = self.seen.iter().position(|line| line.contains(mark)).unwrap_or_default();
+        let before = self.seen.drain(..=at).collect::<Vec<_>>();
+        let found = self.line(within, pick);
+        self.seen.splice(0..0, before);
+        found
+    }
+
+    /// True once the process has ended.
+    #[allow(dead_code)]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
     }
 
     /// The process id.

@@ -175,6 +175,25 @@ fn a_wrong_broker_is_back_by_itself() {
     assert!(back["reason"].as_str().is_some_and(|r| r.contains("session")), "{back}");
 }
 
+/// An address that is no longer the box's costs the page, and not the way to mend it.
+#[test]
+fn a_page_that_cannot_open_is_mended_over_mqtt() {
+    let mut site = Site::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    drop(site.daemon.take());
+    // As if it had been free when it was confirmed.
+    let mut document = site.document();
+    document["web"]["listen"] = json!(address);
+    site.restart_from(&document);
+    site.ear.wait("no page", |t, p| t.ends_with("health/web") && p["state"] == "no_signal");
+    let txid = site.apply(1, &site.document(), 60);
+    site.ear.reply(&txid, "trial");
+    site.confirm(2);
+    site.ear.reply(&txid, "confirmed");
+    site.ear.wait("a page", |t, p| t.ends_with("health/web") && p["state"] == "live");
+}
+
 /// Retained, expired and repeated requests, and those of an older base, change nothing.
 #[test]
 fn stale_requests_change_nothing() {

@@ -4,6 +4,7 @@ mod changes;
 #[path = "../../benches/whep_load/client.rs"]
 #[allow(dead_code)]
 mod client;
+mod kills;
 // Shared with the clusters.
 #[allow(dead_code)]
 mod rig;

@@ -14,6 +14,9 @@ use crate::support::peer::{Peer, free_port};
 /// Longer than anything here takes.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// How often to look whether it is over.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// Under which the box of these tests is set up.
 pub const ROOT: &str = "floorcast/v1/works/line-2";
 
@@ -57,21 +60,29 @@ impl Listener {
 
     /// Waits for a message that `pick` accepts, among those after the last one found.
     pub fn wait(&mut self, what: &str, pick: impl Fn(&str, &Value) -> bool) -> Value {
+        self.wait_unless(what, pick, || false).expect("it came")
+    }
+
+    /// The same; `None` if `over` before it came.
+    pub fn wait_unless(
+        &mut self,
+        what: &str,
+        pick: impl Fn(&str, &Value) -> bool,
+        mut over: impl FnMut() -> bool,
+    ) -> Option<Value> {
         let deadline = Instant::now() + SOON;
         loop {
             while let Some((topic, payload)) = self.heard.get(self.from) {
                 self.from += 1;
                 if pick(topic, payload) {
-                    return payload.clone();
+                    return Some(payload.clone());
                 }
             }
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self.lines.recv_timeout(GLANCE) {
                 Ok(heard) => self.heard.push(heard),
+                Err(_) if over() => return None,
                 Err(_) => {
-                    let tele = format!("{ROOT}/tele");
-                    let all = self.heard.iter().filter(|(t, _)| !t.starts_with(&tele));
-                    let all: Vec<_> = all.map(|(t, p)| format!("{t} {p}")).collect();
-                    panic!("{what}: did not come; heard:\n{}", all.join("\n"));
+                    assert!(Instant::now() < deadline, "{what}: did not come; {}", self.all())
                 }
             }
         }
@@ -81,6 +92,14 @@ impl Listener {
     pub fn so_far(&mut self) -> &[(String, Value)] {
         self.heard.extend(self.lines.try_iter());
         &self.heard
+    }
+
+    /// What was heard, telemetry left out.
+    fn all(&self) -> String {
+        let tele = format!("{ROOT}/tele");
+        let all = self.heard.iter().filter(|(t, _)| !t.starts_with(&tele));
+        let all: Vec<_> = all.map(|(t, p)| format!("{t} {p}")).collect();
+        format!("heard:\n{}", all.join("\n"))
     }
 
     /// The next answer to a request, of this status.
@@ -97,25 +116,32 @@ pub struct Site<B = Mosquitto> {
     pub seed: String,
     pub daemon: Option<Daemon>,
     pub ear: Listener,
-    plc: u16,
+    first: Value,
     next: u32,
 }
 
 impl Site {
-    /// With a broker that is open to all.
+    /// A box with two cameras and a bus of the demo line, on air and in session.
     pub fn new() -> Self {
-        Self::at(Mosquitto::open())
+        Self::with(|_| {})
+    }
+
+    /// The same with another first document.
+    pub fn with(edit: impl FnOnce(&mut Value)) -> Self {
+        Self::at(Mosquitto::open(), edit)
     }
 }
 
 impl<B: Broker> Site<B> {
-    /// A box with two cameras and a bus of the demo line, on air and in session.
-    pub fn at(broker: B) -> Self {
-        let plc = free_port();
-        let seed = seed(broker.port(), plc);
+    /// A box with two cameras and a bus of the demo line, unless `edit` makes it another,
+    /// on air and in session at this broker.
+    pub fn at(broker: B, edit: impl FnOnce(&mut Value)) -> Self {
+        let mut first = document(broker.port(), free_port());
+        edit(&mut first);
+        let seed = toml::to_string(&first).expect("TOML");
         let state = tempfile::tempdir().expect("temporary directory");
         let ear = Listener::new(&broker);
-        let mut site = Self { broker, state, seed, daemon: None, ear, plc, next: 0 };
+        let mut site = Self { broker, state, seed, first, daemon: None, ear, next: 0 };
         site.start(&[]);
         site
     }
@@ -126,9 +152,17 @@ impl<B: Broker> Site<B> {
         self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
     }
 
+    /// Starts a box afresh from a document under which it opens no page.
+    pub fn restart_from(&mut self, document: &Value) {
+        self.state = tempfile::tempdir().expect("temporary directory");
+        let seed = toml::to_string(document).expect("TOML");
+        self.daemon = Some(Daemon::without_page(&seed, self.state.path()));
+        self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
+    }
+
     /// The document that the box started from.
     pub fn document(&self) -> Value {
-        document(self.broker.port(), self.plc)
+        self.first.clone()
     }
 
     /// A txid that was not used.
@@ -177,10 +211,6 @@ pub fn apply(txid: &str, base: u64, document: &Value, confirm_s: u64) -> Value {
 pub fn soon() -> String {
     let out = program("date").args(["-u", "-d", "+10 minutes", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
-}
-
-fn seed(broker: u16, plc: u16) -> String {
-    toml::to_string(&document(broker, plc)).expect("TOML")
 }
 
 fn document(broker: u16, plc: u16) -> Value {

@@ -1,0 +1,198 @@
+//! Who a box is: a serial number and a key that never leaves it.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use ring::digest;
+use rumqttc::tokio_rustls::rustls::crypto::ring::default_provider;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+
+/// Where the kernel shows a board's own number.
+const BOARD: &str = "/sys/firmware/devicetree/base/serial-number";
+
+/// A box's identity, on disk.
+pub struct Identity {
+    dir: PathBuf,
+    serial: String,
+    key: KeyPair,
+}
+
+/// Where what an adoption brought is.
+pub struct Files {
+    /// The site's authority.
+    pub authority: PathBuf,
+    /// The box's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Identity {
+    /// Opens a directory, or makes it with a new key. Blocks.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written, or what is in it is no key.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.with_context(|| format!("make {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+        let serial = match board_serial() {
+            Some(serial) => serial,
+            None => {
+                kept(&dir.join("serial"), || Ok(format!("{:012x}", rand::random::<u64>() >> 16)))?
+            }
+        };
+        let new = || Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
+        let at = dir.join("box.key");
+        let pem = kept(&at, new)?;
+        let key = KeyPair::from_pem(&pem).with_context(|| format!("{}: no key", at.display()))?;
+        Ok(Self { dir, serial: serial.trim().to_owned(), key })
+    }
+
+    /// What is on the box's label: 1 to 40 of a-z, 0-9 and -.
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// Names the key: 80 bits of its SHA-256, for eyes.
+    pub fn fingerprint(&self) -> String {
+        let hash = digest::digest(&digest::SHA256, self.key.der_bytes());
+        let groups = hash.as_ref()[..10].chunks(2);
+        let group = |pair: &[u8]| format!("{:02x}{:02x}", pair[0], pair[1]);
+        groups.map(group).collect::<Vec<_>>().join("-")
+    }
+
+    /// What the box says of itself at the door.
+    ///
+    /// # Errors
+    /// The key does not sign.
+    pub fn hello(&self) -> Result<Value> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, &*self.serial);
+        let request = params.serialize_request(&self.key).context("sign the request")?;
+        Ok(json!({
+            "serial": self.serial,
+            "fingerprint": self.fingerprint(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "request": request.pem().context("the request")?,
+        }))
+    }
+
+    /// Keeps a certificate, if it is for this box's key, and the authority's. Blocks.
+    ///
+    /// # Errors
+    /// Either is no certificate, the first is another key's, or the disk is full.
+    pub fn accept(&self, certificate: &str, authority: &str) -> Result<Files> {
+        let chain = certificates("certificate", certificate)?;
+        let mut roots = RootCertStore::empty();
+        for root in certificates("authority", authority)? {
+            roots.add(root).context("authority: not fit to be one")?;
+        }
+        let key = PrivateKeyDer::from_pem_slice(self.key.serialize_pem().as_bytes());
+        let key = key.map_err(|_| anyhow::anyhow!("the box's own key"))?;
+        ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("TLS versions")?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .context("certificate: not for this box's key; sign its newest request")?;
+        let file = |name: &str| self.dir.join(name);
+        write(&file("ca.pem"), authority)?;
+        write(&file("box.pem"), certificate)?;
+        let (authority, certificate, key) = (file("ca.pem"), file("box.pem"), file("box.key"));
+        Ok(Files { authority, certificate, key })
+    }
+}
+
+fn certificates(field: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let all = all.map_err(|error| anyhow::anyhow!("{field}: not PEM: {error}"))?;
+    ensure!(!all.is_empty(), "{field}: holds no certificate in PEM");
+    Ok(all)
+}
+
+/// The board's own number, where it has one that can be a topic's level.
+fn board_serial() -> Option<String> {
+    let text = fs::read_to_string(BOARD).ok()?.to_ascii_lowercase();
+    let text = text.trim_matches(['\0', ' ', '\n']).to_owned();
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    ((1..=40).contains(&text.len()) && text.bytes().all(legal)).then_some(text)
+}
+
+/// A file's text; made first if there is none.
+fn kept(at: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
+    match fs::read_to_string(at) {
+        Ok(text) if !text.is_empty() => Ok(text),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("read {}", at.display()))
+        }
+        _ => {
+            let text = make()?;
+            write(at, &text)?;
+            Ok(text)
+        }
+    }
+}
+
+/// All of it or nothing, for the owner's eyes only.
+fn write(at: &Path, text: &str) -> Result<()> {
+    let next = at.with_extension("next");
+    let mut options = OpenOptions::new();
+    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&next).and_then(
+        |mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&next, at)?;
+            at.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
+        },
+    );
+    written.with_context(|| format!("write {}", at.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// The same box after a restart; another box has another key; nobody else reads it.
+    #[test]
+    fn an_identity_is_made_once() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, other] =
+            [0, 1].map(|i: usize| Identity::open(&dirs[i].path().join("id")).unwrap());
+        let again = Identity::open(&dirs[0].path().join("id")).unwrap();
+        assert_eq!((one.serial(), one.fingerprint()), (again.serial(), again.fingerprint()));
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        let mode = |name: &str| {
+            let at = dirs[0].path().join("id").join(name);
+            fs::metadata(at).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!((mode("."), mode("box.key")), (0o700, 0o600));
+    }
+
+    /// A certificate for another key is not kept.
+    #[test]
+    fn a_certificate_of_another_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = Identity::open(dir.path()).unwrap();
+        let signed = |key: &KeyPair| {
+            CertificateParams::new(vec!["x".into()]).unwrap().self_signed(key).unwrap().pem()
+        };
+        let other = signed(&KeyPair::generate().unwrap());
+        let refused = own.accept(&other, &other).err().expect("refused");
+        assert!(format!("{refused:#}").contains("not for this box's key"), "{refused:#}");
+        assert!(!dir.path().join("box.pem").exists());
+        assert!(own.accept("", &other).is_err() && own.accept(&other, "x").is_err());
+        let mine = signed(&own.key);
+        let files = own.accept(&mine, &mine).unwrap();
+        assert_eq!(fs::read_to_string(files.certificate).unwrap(), mine);
+    }
+}

@@ -1,0 +1,130 @@
+//! From a fresh box to a live feed: the shipped brokers with their rights, keys of the
+//! real `floorcast pki`, the real box, and nothing but mosquitto's tools.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use floorcast::control::change::document::sha256;
+use serde_json::{Value, json};
+
+use crate::client::{Ask, Notice, Viewer};
+use crate::site::Site;
+use crate::support::daemon::Daemon;
+use crate::support::mosquitto::program;
+use crate::support::peer::free_port;
+
+/// The commands of the README, without those that only look.
+fn readme() -> [String; 3] {
+    let text = include_str!("../../configs/README.md");
+    let (_, tools) = text.split_once("\n## Everything with mosquitto's tools").expect("section");
+    let blocks: Vec<&str> = (tools.split("```sh\n").skip(1))
+        .map(|block| block.split("```").next().expect("a block"))
+        .collect();
+    let [first, .., knock, adopt] = &blocks[..] else { panic!("blocks: {}", blocks.len()) };
+    [first, knock, adopt].map(|block| block.to_string())
+}
+
+/// Runs a part of the README at a site, as `eva`; what it printed.
+fn as_printed(site: &Site, functions: &str, commands: &str) -> String {
+    let shell = format!("{functions}{commands}")
+        .replace("-h mqtt.example -p 8883", &format!("-h localhost -p {}", site.port))
+        .replace("mqtt.example:8883", &format!("localhost:{}", site.port))
+        .replace(
+            "--cafile ca.pem --cert user-$ME.pem --key user-$ME.key",
+            "--cafile site-keys/ca.pem --cert site-keys/user-$ME.pem --key site-keys/user-$ME.key",
+        )
+        .replace("-C 1 -t", "-C 1 -W 60 -t")
+        .replace("ME=tom", "set -eu; ME=eva");
+    let binary = Path::new(env!("CARGO_BIN_EXE_floorcast")).parent().expect("a directory");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let out = Command::new("bash")
+        .args(["-c", &shell])
+        .current_dir(site.dir.path())
+        .env("PATH", format!("{}:{path}", binary.display()))
+        .output()
+        .expect("bash");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
+    said
+}
+
+/// One request of the technician `tom` with `mosquitto_rr`; its first answer.
+fn ask(site: &Site, op: &str, request: &Value) -> Value {
+    let at = "floorcast/v1/amber-works/line-3/cfg";
+    let txid = request["txid"].as_str().expect("a txid");
+    let mut command = program("mosquitto_rr");
+    command.args(["-h", "localhost", "-p", &site.port.to_string(), "-q", "1", "-W", "20"]);
+    command.arg("--cafile").arg(site.key("ca.pem")).arg("--cert").arg(site.key("user-tom.pem"));
+    command.arg("--key").arg(site.key("user-tom.key")).stderr(Stdio::inherit());
+    command.args(["-e", &format!("{at}/res/tom/{txid}"), "-t", &format!("{at}/req/tom/{op}")]);
+    let out = command.args(["-m", &request.to_string()]).output().expect("mosquitto_rr");
+    let text = String::from_utf8(out.stdout).expect("text");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{op}: {error}: {text:?}"))
+}
+
+fn soon() -> String {
+    let out = program("date").args(["-u", "-d", "+10 minutes", "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
+}
+
+/// A fresh box knocks, an engineer adopts it, a technician gives it a camera, and a viewer
+/// sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_box_becomes_a_live_feed() {
+    let mut site = Site::start();
+    let door = free_port();
+    let _door = site.run("door.conf", 8884, door);
+    let state = tempfile::tempdir().expect("temporary directory");
+    let seed = format!(
+        "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [control.door]\nurl = \"mqtts://localhost:{door}\"\nca_file = \"{}\"\n",
+        site.key("ca.pem").display()
+    );
+    let mut daemon = Daemon::with_state(&seed, state.path(), &[]);
+    let [functions, knock, adopt] = readme();
+
+    let said = as_printed(&site, &functions, &knock);
+    let [serial, fingerprint, ..] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    daemon.line(Duration::from_secs(10), |line| {
+        (line.contains(serial) && line.contains(fingerprint)).then_some(())
+    });
+    site.install();
+    site.reload();
+    let said = as_printed(&site, &functions, &adopt);
+    let lines: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(lines[0]["status"], "adopted", "{said}");
+    assert_eq!(lines[1]["online"], true, "{said}");
+
+    let got = ask(&site, "get", &json!({ "txid": "t1" }));
+    let mut document = got["document"].clone();
+    assert_eq!(document["box"], json!({ "site": "amber-works", "id": "line-3" }));
+    document["camera"] = json!([{ "id": "line", "port": "sim:line", "width": 320, "height": 240 }]);
+    let base = &got["revision"];
+    let request = json!({
+        "txid": "t2", "base": base, "document": document, "sha256": sha256(&document),
+        "expires": soon(), "confirm_s": 60,
+    });
+    let trial = ask(&site, "apply", &request);
+    assert_eq!(trial["status"], "trial", "{trial}");
+    let confirm = json!({ "txid": "t3", "revision": trial["revision"], "expires": soon() });
+    let kept = ask(&site, "confirm", &confirm);
+    assert!(kept["status"] == "confirmed" || kept["status"] == "trial", "{kept}");
+
+    // Started again in place: it says a second time where it is.
+    let page = daemon.line_after(Duration::from_secs(30), "starting again", |line| {
+        line.strip_prefix("on air: ").map(str::to_owned)
+    });
+    let ask = || Ask { telemetry: false, resend: true, gro: false };
+    let picture = async {
+        let mut viewer = loop {
+            match Viewer::open(&format!("{page}whep/line"), ask()).await {
+                Ok(viewer) => break viewer,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        while !matches!(viewer.next().await.expect("viewer"), Notice::Packet(_)) {}
+    };
+    tokio::time::timeout(Duration::from_secs(30), picture).await.expect("no picture came");
+}
