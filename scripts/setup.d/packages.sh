@@ -13,6 +13,10 @@ BROKER=(mosquitto)
 # What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys.
 PEERS=(gstreamer1.0-tools jq libmodbus-dev mosquitto-clients openssl procps python3-venv socat)
 
+# Brokers of a larger site. The tests run them as children; their services stay off.
+CLUSTERS=(nats-server rabbitmq-server)
+CLUSTER_SERVICES=(nats-server.service rabbitmq-server.service epmd.service epmd.socket)
+
 # Real browsers in a network of their own, with letters for both languages of the page.
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
 
@@ -26,6 +30,17 @@ node_packages() {
     major=$(node --version | sed 's/^v\([0-9]*\).*/\1/')
   fi
   if [ "$major" -lt 18 ]; then echo "nodejs npm"; fi
+}
+
+# keep_off UNIT…: services of packages that are not there yet start neither with the installation
+# nor at boot, until somebody runs `systemctl unmask`.
+keep_off() {
+  local unit
+  for unit in "$@"; do
+    if [ -e "/lib/systemd/system/$unit" ] || [ -L "/etc/systemd/system/$unit" ]; then continue; fi
+    as_root mkdir -p /etc/systemd/system
+    as_root ln -s /dev/null "/etc/systemd/system/$unit"
+  done
 }
 
 # install_packages NAME…: those that are missing, in one go. An argument may hold several names.

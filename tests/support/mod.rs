@@ -4,4 +4,6 @@
 
 pub mod daemon;
 pub mod mosquitto;
+pub mod nats;
 pub mod peer;
+pub mod rabbitmq;

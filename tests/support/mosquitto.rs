@@ -7,6 +7,34 @@ use std::time::Duration;
 
 use super::peer::{Peer, free_port, wait_port};
 
+/// A broker of any make, for mosquitto's own tools.
+pub trait Broker {
+    /// Of 127.0.0.1.
+    fn port(&self) -> u16;
+
+    /// Options that mosquitto's tools need to get in.
+    fn options(&self) -> &[String] {
+        &[]
+    }
+
+    /// Publishes with `mosquitto_pub`: `more` are its own options, such as `-r`.
+    fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, more: &[&str]) {
+        let payload = payload.as_ref();
+        let source = if payload.is_empty() { "-n" } else { "-s" };
+        pipe(self, topic, payload, &[more, &[source]].concat());
+    }
+}
+
+impl Broker for Mosquitto {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn options(&self) -> &[String] {
+        &self.publisher
+    }
+}
+
 /// A broker with its own directory and port; dropping it kills it.
 pub struct Mosquitto {
     pub port: u16,
@@ -68,29 +96,27 @@ impl Mosquitto {
         self.dir.path().join(name)
     }
 
-    /// Publishes with `mosquitto_pub`: `options` are its own, such as `-r`.
+    /// As of every [`Broker`].
     pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>, options: &[&str]) {
-        let payload = payload.as_ref();
-        let source = if payload.is_empty() { "-n" } else { "-s" };
-        self.pipe(topic, payload, &[options, &[source]].concat());
+        Broker::publish(self, topic, payload, options);
     }
 
     /// Publishes every line as a message of its own.
     pub fn publish_lines(&self, topic: &str, lines: &str) {
-        self.pipe(topic, lines.as_bytes(), &["-l"]);
+        pipe(self, topic, lines.as_bytes(), &["-l"]);
     }
+}
 
-    fn pipe(&self, topic: &str, input: &[u8], options: &[&str]) {
-        let mut command = program("mosquitto_pub");
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-t", topic]);
-        command.args(&self.publisher).args(options).stdin(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| {
-            panic!("mosquitto_pub: {error}; the test needs mosquitto-clients: run scripts/setup")
-        });
-        // With -n it may be gone before it is given nothing.
-        let _ = child.stdin.take().expect("stdin").write_all(input);
-        assert!(child.wait().expect("wait").success(), "mosquitto_pub failed for {topic}");
-    }
+fn pipe(broker: &(impl Broker + ?Sized), topic: &str, input: &[u8], options: &[&str]) {
+    let mut command = program("mosquitto_pub");
+    command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-t", topic]);
+    command.args(broker.options()).args(options).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!("mosquitto_pub: {error}; the test needs mosquitto-clients: run scripts/setup")
+    });
+    // With -n it may be gone before it is given nothing.
+    let _ = child.stdin.take().expect("stdin").write_all(input);
+    assert!(child.wait().expect("wait").success(), "mosquitto_pub failed for {topic}");
 }
 
 /// A program that Debian may keep in `/usr/sbin`.

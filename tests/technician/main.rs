@@ -7,6 +7,8 @@ mod client;
 mod commands;
 mod ctl;
 mod kills;
+// Shared with the clusters.
+#[allow(dead_code)]
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

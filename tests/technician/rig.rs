@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::mosquitto::{Mosquitto, program};
+use crate::support::mosquitto::{Broker, Mosquitto, program};
 use crate::support::peer::{Peer, free_port};
 
 /// Longer than anything here takes.
@@ -34,12 +34,18 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn new(broker: &Mosquitto) -> Self {
+    pub fn new(broker: &impl Broker) -> Self {
+        Self::with(broker, &["-t", "floorcast/#"])
+    }
+
+    /// With other options of `mosquitto_sub`.
+    pub fn with(broker: &impl Broker, options: &[&str]) -> Self {
         let mut command = program("mosquitto_sub");
-        command.args(["-h", "127.0.0.1", "-p", &broker.port.to_string(), "-t", "floorcast/#"]);
+        command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-q", "1"]);
         // A JPEG is no line of text.
         command.args(["-T", "+/+/+/+/cmd/res/+/+/jpeg"]);
-        command.args(["-q", "1", "-F", "%t %p"]).args(&broker.publisher).stdout(Stdio::piped());
+        command.args(["-F", "%t %p"]).args(broker.options()).args(options);
+        command.stdout(Stdio::piped());
         let mut process = Peer::start(&mut command, "mosquitto-clients");
         let out = process.0.stdout.take().expect("stdout");
         let (tx, lines) = channel();
@@ -84,6 +90,12 @@ impl Listener {
         }
     }
 
+    /// What has come by now.
+    pub fn so_far(&mut self) -> &[(String, Value)] {
+        self.heard.extend(self.lines.try_iter());
+        &self.heard
+    }
+
     /// What was heard, telemetry left out.
     fn all(&self) -> String {
         let tele = format!("{ROOT}/tele");
@@ -108,8 +120,8 @@ impl Listener {
 }
 
 /// A broker, a box and a listener.
-pub struct Site {
-    pub broker: Mosquitto,
+pub struct Site<B = Mosquitto> {
+    pub broker: B,
     pub state: tempfile::TempDir,
     pub seed: String,
     pub daemon: Option<Daemon>,
@@ -126,9 +138,15 @@ impl Site {
 
     /// The same with another first document.
     pub fn with(edit: impl FnOnce(&mut Value)) -> Self {
-        let broker = Mosquitto::open();
-        let plc = free_port();
-        let mut first = document(broker.port, plc);
+        Self::at(Mosquitto::open(), edit)
+    }
+}
+
+impl<B: Broker> Site<B> {
+    /// A box with two cameras and a bus of the demo line, unless `edit` makes it another,
+    /// on air and in session at this broker.
+    pub fn at(broker: B, edit: impl FnOnce(&mut Value)) -> Self {
+        let mut first = document(broker.port(), free_port());
         edit(&mut first);
         let seed = toml::to_string(&first).expect("TOML");
         let state = tempfile::tempdir().expect("temporary directory");

@@ -54,7 +54,7 @@ impl Invitation {
         let size = payload.len();
         ensure!(size <= MOST, "{size} bytes; an invitation has at most {MOST}");
         let this: Self = serde_json::from_slice(payload).context("not an invitation in JSON")?;
-        ensure!(is_txid(&this.txid), "txid: use 1 to 64 of A-Z a-z 0-9 - _ .");
+        ensure!(is_txid(&this.txid), "txid: use 1 to 64 of A-Z, a-z, 0-9, - and _");
         let (nanos, _) = rfc3339::parse(&this.expires).context("expires: not RFC 3339")?;
         let expires = UtcMicros(nanos.div_euclid(1000));
         let judged = now.lock != Lock::Free || now.utc.0 >= UNSET_BEFORE;

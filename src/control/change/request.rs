@@ -82,7 +82,8 @@ impl Op {
         match field {
             "base" | "patch" => matches!(self, Self::Validate | Self::Apply),
             "document" | "sha256" => matches!(self, Self::Validate | Self::Apply | Self::Desired),
-            "confirm_s" => matches!(self, Self::Apply | Self::Rollback | Self::Desired),
+            // A request to apply may be validated as it is.
+            "confirm_s" => !matches!(self, Self::Confirm | Self::Get | Self::Schema),
             "revision" => matches!(self, Self::Confirm | Self::Desired),
             "by" => self == Self::Desired,
             _ => true,
@@ -96,9 +97,10 @@ pub fn is_user(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(legal)
 }
 
-/// True for what may be a txid: one topic level.
+/// True for what may be a txid: one topic level, without a dot, which separates levels in
+/// RabbitMQ, and for which NATS before 2.10 ends the session of whoever publishes to it.
 pub fn is_txid(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     (1..=64).contains(&text.len()) && text.bytes().all(legal)
 }
 
@@ -189,7 +191,7 @@ pub fn object(
     match fields.get("txid").and_then(Value::as_str).filter(|t| is_txid(t)) {
         Some(txid) => Ok((txid.to_owned(), fields)),
         None => {
-            let remedy = "txid: 1 to 64 of A-Z, a-z, 0-9, -, _ and .";
+            let remedy = "txid: 1 to 64 of A-Z, a-z, 0-9, - and _";
             Err(refuse(&"txid is missing or malformed", remedy))
         }
     }
