@@ -73,7 +73,7 @@ pub enum Control {
     /// It has no site yet.
     Door {
         /// Where it knocks.
-        door: Connection,
+        door: Box<Connection>,
         /// What its first revision is made from.
         seed: Value,
         /// Where that goes.
@@ -114,7 +114,7 @@ impl Control {
             Self::Door { door, seed, dir } => {
                 let until = stop.clone();
                 house.spawn("door".into(), stop, move || {
-                    let (door, seed, dir) = (door.clone(), seed.clone(), dir.clone());
+                    let (door, seed, dir) = (Connection::clone(&door), seed.clone(), dir.clone());
                     let (wall, status, orders) = (wall.clone(), status.clone(), orders.clone());
                     let waiting = adopt::Waiting { door, seed, dir, wall, status, orders };
                     adopt::run(waiting, until.clone())

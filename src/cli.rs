@@ -165,7 +165,7 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
             (false, _) => {}
             (true, Some(door)) => {
                 let (seed, dir) = (seed.clone(), state.to_owned());
-                let control = Control::Door { door, seed, dir };
+                let control = Control::Door { door: Box::new(door), seed, dir };
                 return put_on_air(config, None, None, Some(control), lines);
             }
             (true, None) => {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use floorcast::config::modbus::point::Table;
 use floorcast::config::modbus::{Link, line::Parity};
 use floorcast::config::{self, Config};
-use floorcast::model::Source;
 
 fn load(text: &str) -> Config {
     config::load(text).unwrap_or_else(|problems| panic!("{problems}"))

@@ -109,7 +109,8 @@ pub async fn run(waiting: Waiting, stop: CancellationToken) -> Result<()> {
                     Ok((site, id)) => {
                         info!(site, id, "adopted");
                         let _ = orders.send(Order::Restart).await;
-                        return Ok(stop.cancelled().await);
+                        stop.cancelled().await;
+                        return Ok(());
                     }
                     Err(why) => warn!("not adopted: {why:#}"),
                 }

@@ -26,7 +26,7 @@ pub struct Commands {
 #[derive(Debug)]
 pub struct No {
     /// What to say.
-    pub answer: Answer,
+    pub answer: Box<Answer>,
     /// It has an audit line of its own.
     pub noted: bool,
 }
@@ -45,7 +45,7 @@ impl Commands {
         now: Now,
     ) -> Result<(String, Command), No> {
         let refused = |txid: &str, reason: &str, remedy: &str| No {
-            answer: Answer::new(txid, name, Status::Refused).because(reason, remedy),
+            answer: Box::new(Answer::new(txid, name, Status::Refused).because(reason, remedy)),
             noted: true,
         };
         let rate = self.once.pace(user, now.mono);
@@ -66,7 +66,7 @@ impl Commands {
         }
         if self.once.has(user, &asked.txid, now.mono) {
             let answer = Answer::new(&asked.txid, name, Status::Seen);
-            let answer = answer.because("it has run", "a new command needs a new txid");
+            let answer = Box::new(answer.because("it has run", "a new command needs a new txid"));
             return Err(No { answer, noted: false });
         }
         self.once

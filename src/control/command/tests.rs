@@ -35,7 +35,7 @@ impl RetainGiven for Value {
     }
 }
 
-fn judge(name: &str, fields: Value) -> Result<(String, Command), Answer> {
+fn judge(name: &str, fields: Value) -> Result<(String, Command), Box<Answer>> {
     Commands::default().judge("li", name, &payload(fields), false, at(0)).map_err(|no| no.answer)
 }
 
