@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::mosquitto::{Broker, program};
@@ -11,6 +12,9 @@ use super::peer::{Peer, free_port, wait_port};
 
 /// Debian's own: without the script in `/usr/sbin` that wants another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// One node at a time: each takes much of a small machine while it starts.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// A node with its own directory and ports, and the port mapper that it needs; dropping
 /// it kills both.
@@ -22,6 +26,7 @@ pub struct RabbitMq {
     erlang: [u16; 2],
     _mapper: Peer,
     node: Option<Peer>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Broker for RabbitMq {
@@ -44,6 +49,7 @@ impl RabbitMq {
 
     /// With this configuration, which has `port` for MQTT, and these plugins.
     pub fn with(dir: tempfile::TempDir, port: u16, config: &str, plugins: &str) -> Self {
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let config = format!("{config}\nlog.console = true\nlog.file = false\n");
         for (name, text) in [("rabbitmq.conf", config.as_str()), ("enabled_plugins", plugins)] {
             std::fs::write(dir.path().join(name), text).expect(name);
@@ -54,7 +60,7 @@ impl RabbitMq {
         mapper.stdout(Stdio::null()).stderr(Stdio::null());
         let mapper = Peer::start(&mut mapper, "rabbitmq-server");
         wait_port(erlang[0], Duration::from_secs(10));
-        let mut broker = Self { port, dir, erlang, _mapper: mapper, node: None };
+        let mut broker = Self { port, dir, erlang, _mapper: mapper, node: None, _alone: alone };
         broker.start();
         broker
     }
@@ -83,7 +89,7 @@ impl RabbitMq {
             // A script and the machine that it starts: ended together.
             .process_group(0);
         self.node = Some(Peer::start(&mut command, "rabbitmq-server"));
-        wait_port(self.port, Duration::from_secs(60));
+        wait_port(self.port, Duration::from_secs(180));
     }
 
     /// SIGKILL, to all of it.
