@@ -189,9 +189,9 @@ fn a_page_that_cannot_open_is_mended_over_mqtt() {
     site.ear.wait("no page", |t, p| t.ends_with("health/web") && p["state"] == "no_signal");
     let txid = site.apply(1, &site.document(), 60);
     site.ear.reply(&txid, "trial");
+    site.ear.wait("a page", |t, p| t.ends_with("health/web") && p["state"] == "live");
     site.confirm(2);
     site.ear.reply(&txid, "confirmed");
-    site.ear.wait("a page", |t, p| t.ends_with("health/web") && p["state"] == "live");
 }
 
 /// Retained, expired and repeated requests, and those of an older base, change nothing.

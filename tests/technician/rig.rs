@@ -80,12 +80,11 @@ impl Listener {
                     return Some(payload.clone());
                 }
             }
+            assert!(Instant::now() < deadline, "{what}: did not come; {}", self.all());
             match self.lines.recv_timeout(GLANCE) {
                 Ok(heard) => self.heard.push(heard),
                 Err(_) if over() => return None,
-                Err(_) => {
-                    assert!(Instant::now() < deadline, "{what}: did not come; {}", self.all())
-                }
+                Err(_) => {}
             }
         }
     }
