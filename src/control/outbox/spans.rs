@@ -104,13 +104,16 @@ mod tests {
             seq in 0u64..2100,
         ) {
             let mut spans = Spans::from(0);
+            // Then two became one, and later ones may have made room again.
+            let mut full = false;
             for (from, many) in &done {
                 spans.acknowledge(*from..from + many);
+                full |= spans.0.len() == MOST;
             }
             let acknowledged = done.iter().any(|(from, many)| (*from..from + many).contains(&seq));
             let waits = spans.touches(&(seq..seq + 1));
             prop_assert!(acknowledged || waits);
-            if spans.0.len() < MOST {
+            if !full {
                 prop_assert_eq!(acknowledged, !waits);
             }
             prop_assert!(spans.0.len() <= MOST);
