@@ -59,8 +59,10 @@ fn what_people_closed_stays_closed() {
     let opened = |(t, p): &&(String, Value)| *t == feed && p["state"] == "live";
     assert_eq!(site.ear.heard[from..].iter().find(opened), None);
 
+    let mark = site.ear.mark();
     let opened = ok(site.command("privacy", json!({ "feed": "line", "on": false })));
     assert_eq!(opened["closed"], false);
+    site.ear.rewind(mark);
     live(&mut site, "line");
 }
 
@@ -79,8 +81,10 @@ fn a_feed_is_taken_off_and_put_on() {
     ok(site.command("privacy", json!({ "feed": "check", "on": true })));
     let still = ok(site.command("feed", json!({ "feed": "check", "on": true })));
     assert_eq!((&still["closed"], &still["health"]["code"]), (&json!(true), &json!("privacy")));
+    let mark = site.ear.mark();
     let on = ok(site.command("privacy", json!({ "feed": "check", "on": false })));
     assert_eq!(on["closed"], false);
+    site.ear.rewind(mark);
     live(&mut site, "check");
 }
 
@@ -99,8 +103,10 @@ fn only_a_whole_and_fresh_command_runs() {
     refuse("write", json!({ "tag": "speed", "value": 1 }), "not built");
     refuse("erase", json!({}), "erase");
     let late = json!({ "txid": "late", "expires": "2026-01-01T00:00:00Z" });
+    let mark = site.ear.mark();
     site.send("bundle", &late);
     refused(&site.ear.answer("late"), "expired");
+    site.ear.rewind(mark);
     let audit = format!("{ROOT}/audit");
     let noted = site.ear.wait("noted", |t, p| t == audit && p["txid"] == "late");
     assert_eq!((&noted["outcome"], &noted["what"]), (&json!("refused"), &json!("bundle")));
@@ -108,9 +114,11 @@ fn only_a_whole_and_fresh_command_runs() {
     let off = json!({ "txid": "off", "expires": soon(), "feed": "line", "on": false });
     site.send("feed", &off);
     ok(site.ear.answer("off"));
+    let mark = site.ear.mark();
     ok(site.command("feed", json!({ "feed": "line", "on": true })));
     site.send("feed", &off);
     assert_eq!(site.ear.answer("off")["status"], "seen");
+    site.ear.rewind(mark);
     live(&mut site, "line");
 
     drop(site.daemon.take());
@@ -147,7 +155,9 @@ fn a_flood_is_refused() {
 fn a_snapshot_shows_the_feed() {
     let mut site = Site::new();
     live(&mut site, "line");
-    let mut command = program("mosquitto_sub");
+    // Line by line: what it says while it waits must not wait in its buffer.
+    let mut command = program("stdbuf");
+    command.args(["-oL", "mosquitto_sub"]);
     let topic = format!("{ROOT}/cmd/res/{USER}/+/jpeg");
     command.args(["-h", "127.0.0.1", "-p", &site.broker.port.to_string(), "-C", "2"]);
     // As hexadecimal digits: a line each.
@@ -184,12 +194,16 @@ async fn a_part_is_begun_anew_before_its_viewers() {
     live(&mut site, "line");
     let mut watching = viewer(&site, "line").await;
     frame(&mut watching).await;
+    let mark = site.ear.mark();
     let began = ok(site.command("restart", json!({ "part": "camera line" })));
     assert_eq!(began["part"], "camera line");
+    site.ear.rewind(mark);
     live(&mut site, "line");
     let first = frame(&mut watching).await;
     assert!(frame(&mut watching).await.wrapping_sub(first) < u32::MAX / 2);
+    let mark = site.ear.mark();
     ok(site.command("restart", json!({ "part": "modbus plc" })));
+    site.ear.rewind(mark);
     let unit = format!("{ROOT}/health/unit/plc/1");
     site.ear.wait("read again", |t, p| t == unit && p["state"] == "live");
 }
@@ -222,8 +236,10 @@ fn logs_and_bundle_tell_what_happened() {
 fn a_camera_is_identified() {
     let mut site = Site::new();
     live(&mut site, "line");
+    let mark = site.ear.mark();
     let shown = ok(site.command("identify", json!({ "feed": "line", "seconds": 2 })));
     assert_eq!(shown["shown"], json!({ "line": "line-2 · line" }));
+    site.ear.rewind(mark);
     let topic = format!("{ROOT}/health/feed/line");
     let named = site.ear.wait("named", |t, p| t == topic && p["code"] == "identify");
     assert_eq!(named["reason"], "line-2 · line");

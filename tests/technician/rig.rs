@@ -89,6 +89,18 @@ impl Listener {
         }
     }
 
+    /// Where the next message will stand.
+    #[allow(dead_code)]
+    pub fn mark(&mut self) -> usize {
+        self.so_far().len()
+    }
+
+    /// The next wait begins here: what is told on several topics comes in any order.
+    #[allow(dead_code)]
+    pub fn rewind(&mut self, mark: usize) {
+        self.from = mark;
+    }
+
     /// What has come by now.
     pub fn so_far(&mut self) -> &[(String, Value)] {
         self.heard.extend(self.lines.try_iter());
