@@ -20,6 +20,7 @@ pub struct Demo {
 
 /// The demo line, which runs once it is wanted.
 pub(super) struct DemoLine {
+    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "there is none to start"))]
     wanted: Option<Demo>,
     running: Option<Running>,
 }
