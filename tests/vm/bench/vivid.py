@@ -81,7 +81,8 @@ class Camera:
     async def _insert(self, options: str):
         await self.guest.sh(
             f"insmod /job/{self.name}.ko n_devs=1 node_types=0x1 {options}\n"
-            "udevadm settle --timeout=30"
+            # udevd was once seen to hang up on who waits for it.
+            "udevadm settle --timeout=30 || udevadm settle --timeout=30"
         )
 
     async def node(self) -> str:
