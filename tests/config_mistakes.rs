@@ -61,8 +61,9 @@ fn an_optional_choice_names_its_key_and_the_nearest_word() {
         "[[modbus]]\nid = \"b\"\ntcp = \"plc\"\n[[modbus.unit]]\nid = 1\n[[modbus.unit.tag]]\n\
          name = \"x\"\ntable = \"holding\"\naddress = 0\ntype = \"u17\"\n",
     );
-    let of_type = found.iter().find(|(key, _)| key == "modbus[0].unit[0].tag[0].type");
-    assert!(of_type.is_some_and(|(_, message)| message.contains("did you mean")), "{found:?}");
+    let [(key, message)] = &*found else { panic!("{found:?}") };
+    assert_eq!(key, "modbus[0].unit[0].tag[0].type");
+    assert!(message.contains("did you mean"), "{message}");
 }
 
 /// A syntax error says where.

@@ -211,6 +211,13 @@ impl Walk<'_> {
             };
             let mut value = map.get_mut(&key).map(Value::take).unwrap_or_default();
             if !self.value(inner, &mut value, &at) {
+                let required = schema.get("required").and_then(Value::as_array);
+                if !required.is_some_and(|all| all.iter().any(|k| k.as_str() == Some(&key))) {
+                    // Its default fits with the rest; any other value may not.
+                    self.stand_ins.insert(at);
+                    map.remove(&key);
+                    continue;
+                }
                 value = self.stand_in(inner, &at);
             }
             map.insert(key, value);
