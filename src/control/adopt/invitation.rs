@@ -1,18 +1,14 @@
 //! An invitation: any bytes to a site, a name and a certificate.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::identity::Files;
-use crate::clock::{Lock, rfc3339};
-use crate::control::change::{Now, is_txid};
-use crate::model::UtcMicros;
+use crate::control::change::{Now, is_txid, request};
 
 /// A larger one is not read.
 const MOST: usize = 32 << 10;
-/// A clock that was never set does not judge before this: 2026-01-01T00:00:00Z.
-const UNSET_BEFORE: i64 = 1_767_225_600_000_000;
 
 /// What an engineer sends to a fresh box.
 #[derive(Debug, Deserialize)]
@@ -55,11 +51,8 @@ impl Invitation {
         ensure!(size <= MOST, "{size} bytes; an invitation has at most {MOST}");
         let this: Self = serde_json::from_slice(payload).context("not an invitation in JSON")?;
         ensure!(is_txid(&this.txid), "txid: use 1 to 64 of A-Z, a-z, 0-9, - and _");
-        let (nanos, _) = rfc3339::parse(&this.expires).context("expires: not RFC 3339")?;
-        let expires = UtcMicros(nanos.div_euclid(1000));
-        let judged = now.lock != Lock::Free || now.utc.0 >= UNSET_BEFORE;
-        let shown = rfc3339::text(now.utc);
-        ensure!(!judged || expires > now.utc, "expires: past; the box's clock shows {shown}");
+        let expiry = request::expiry(&this.expires, now);
+        expiry.map_err(|(reason, remedy)| anyhow!("expires: {reason}; {remedy}"))?;
         ensure!(this.serial == serial, "serial: {:?} is not this box's {serial:?}", this.serial);
         ensure!(!this.brokers.is_empty(), "brokers: none");
         for url in &this.brokers {
@@ -88,7 +81,8 @@ impl Invitation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Mono;
+    use crate::clock::Lock;
+    use crate::model::{Mono, UtcMicros};
     use proptest::prelude::*;
 
     const NOW: Now =
@@ -96,7 +90,7 @@ mod tests {
 
     fn fields() -> Value {
         json!({
-            "txid": "a1", "expires": "2030-01-01T00:00:00Z", "serial": "sn-1", "site": "works",
+            "txid": "a1", "expires": "2027-01-15T08:10:00Z", "serial": "sn-1", "site": "works",
             "box": "line-2", "certificate": "c", "authority": "a", "brokers": ["mqtts://b:8883"],
         })
     }
