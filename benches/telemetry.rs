@@ -186,7 +186,13 @@ fn poll(what: &str, seconds: u64, ports: &[&str]) -> anyhow::Result<()> {
         let (status, stop) = (Status::new(), CancellationToken::new());
         for bus in config.buses {
             let (board, status) = (board.clone(), status.clone());
-            tokio::spawn(modbus::run(Arc::new(bus), board, status, stop.clone()));
+            tokio::spawn(modbus::run(
+                Arc::new(bus),
+                board,
+                status,
+                modbus::write::channel().1,
+                stop.clone(),
+            ));
         }
         // The board's backlog is read meanwhile too: it is not the poller's memory.
         let warm = tokio::time::Instant::now() + WARM_UP;

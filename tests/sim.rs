@@ -61,6 +61,7 @@ impl Demo {
                 Arc::new(bus.clone()),
                 board.clone(),
                 status.clone(),
+                telemetry::modbus::write::channel().1,
                 self.stop.clone(),
             );
             self.tasks.spawn(run);

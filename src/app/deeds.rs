@@ -16,9 +16,11 @@ use tracing::{Level, info};
 use super::Inside;
 use super::on_air::OnAir;
 use crate::capture::snapshot::{Picture, Wish};
-use crate::clock::{self, rfc3339};
+use crate::clock::{self, WallClock, rfc3339};
 use crate::config::camera::ControlValue;
-use crate::control::{Deed, Done, Made};
+use crate::control::{Deed, Done, Made, Undone};
+use crate::model::{self, Mono, Source, TagId};
+use crate::telemetry::modbus::write::{self, Outcome};
 
 /// Log lines in one answer, bytes.
 const LINES: usize = 256 << 10;
@@ -35,6 +37,7 @@ impl OnAir {
     ) {
         let done = match deed {
             Deed::Snapshot { feed, width } => return self.show(&feed, width, reply),
+            Deed::Write { tag, value, until } => return self.write(&tag, value, until, reply),
             Deed::Cover(overlay) => {
                 self.sources().cover(overlay);
                 Ok(json!({}))
@@ -49,7 +52,37 @@ impl OnAir {
             Deed::Control { camera, controls } => self.control(&camera, controls),
         };
         // Who asked may have given up.
-        let _ = reply.send(done.map(Made::from).map_err(|error| format!("{error:#}")));
+        let _ = reply.send(done.map(Made::from).map_err(|error| format!("{error:#}").into()));
+    }
+
+    fn write(
+        &mut self,
+        name: &str,
+        value: model::Value,
+        until: Mono,
+        reply: oneshot::Sender<Done>,
+    ) {
+        let wall = self.floor().wall.clone();
+        let tag = self.config().tags.iter().find(|tag| &*tag.name == name && !tag.is_retired());
+        let (tag, source) = match tag {
+            Some(tag) => (tag.id, tag.source.clone()),
+            None => (TagId(0), Source::Broker("".into())),
+        };
+        let (ended, outcome) = oneshot::channel();
+        match &source {
+            Source::Unit { bus, .. } => match self.sources().bus(bus) {
+                Some(asker) => asker.ask(write::Wish { tag, value, until, reply: ended }),
+                None => drop(ended),
+            },
+            Source::Broker(_) => {
+                let why = "the tag is not read over Modbus";
+                let _ = ended.send(Outcome::refused(why, "tag: one of a Modbus unit"));
+            }
+        }
+        tokio::spawn(async move {
+            let lost = Outcome::Unknown { reason: "the bus was begun anew meanwhile".into() };
+            let _ = reply.send(told(outcome.await.unwrap_or(lost), &wall));
+        });
     }
 
     fn show(&mut self, feed: &str, width: Option<u32>, reply: oneshot::Sender<Done>) {
@@ -74,7 +107,7 @@ impl OnAir {
                 }),
                 jpeg: Some(jpeg),
             });
-            let _ = reply.send(made);
+            let _ = reply.send(made.map_err(Undone::from));
         });
     }
 
@@ -100,6 +133,32 @@ impl OnAir {
             "refused": "what the camera refuses is in its logs" });
         filming.retune(|settings| settings.controls.extend(controls));
         Ok(told)
+    }
+}
+
+/// A write's outcome, as its answer.
+fn told(outcome: Outcome, wall: &WallClock) -> Done {
+    let code = outcome.code();
+    let undone = |refused, reason, remedy: &str, body| {
+        Err(Undone { refused, reason, remedy: remedy.into(), body })
+    };
+    match outcome {
+        Outcome::Written { before, holds, replied, read } => Ok(Made::from(json!({
+            "outcome": code,
+            "before": before,
+            "value": holds,
+            "replied": replied,
+            "read": rfc3339::text(wall.utc(read)),
+        }))),
+        Outcome::Refused { reason, remedy } => undone(true, reason, &remedy, Value::Null),
+        Outcome::NotTaken { reason, holds } => {
+            let body = json!({ "outcome": code, "value": holds });
+            undone(false, reason, "see the unit's manual and its health, then send it anew", body)
+        }
+        Outcome::Unknown { reason } => {
+            let remedy = "look at the tag's next reading before you write it again";
+            undone(false, reason, remedy, json!({ "outcome": code }))
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::feed::board::Board;
 use crate::feed::ring::Ring;
 use crate::model::FeedId;
 use crate::status::Status;
+use crate::telemetry::modbus::write;
 use crate::web::FeedInfo;
 use crate::{capture, telemetry};
 
@@ -54,8 +55,14 @@ pub(super) struct Sources {
     demo: DemoLine,
     overlay: Overlay,
     cameras: BTreeMap<FeedId, Filming>,
-    buses: BTreeMap<String, Running>,
+    buses: BTreeMap<String, Reading>,
     brokers: BTreeMap<String, Running>,
+}
+
+/// One bus at work.
+struct Reading {
+    running: Running,
+    asker: write::Asker,
 }
 
 /// One camera at work.
@@ -165,7 +172,8 @@ impl Sources {
                 feeds.insert(id, feed);
             }
         }
-        ending.extend(difference.buses.stops().filter_map(|id| self.buses.remove(id)));
+        ending
+            .extend(difference.buses.stops().filter_map(|id| Some(self.buses.remove(id)?.running)));
         ending.extend(difference.brokers.stops().filter_map(|id| self.brokers.remove(id)));
         join_all(ending.into_iter().map(|part| part.end(LET_GO))).await;
         self.floor.status.forget(|part| !stays(part, difference));
@@ -211,14 +219,21 @@ impl Sources {
         self.cameras.iter()
     }
 
+    /// Where writes on a bus are asked for.
+    pub(super) fn bus(&self, id: &str) -> Option<&write::Asker> {
+        self.buses.get(id).map(|reading| &reading.asker)
+    }
+
     fn read_bus(&mut self, bus: &Bus) {
         let (bus, stop) = (Arc::new(bus.clone()), self.stage.stop.child_token());
         let (board, status) = (self.floor.board.clone(), self.floor.status.clone());
         let (id, until) = (bus.id.to_string(), stop.clone());
+        let (asker, wishes) = write::channel();
         let running = self.stage.spawn(format!("modbus {id}"), stop, move || {
-            telemetry::modbus::run(bus.clone(), board.clone(), status.clone(), until.clone())
+            let (bus, board, wishes) = (bus.clone(), board.clone(), wishes.clone());
+            telemetry::modbus::run(bus, board, status.clone(), wishes, until.clone())
         });
-        self.buses.insert(id, running);
+        self.buses.insert(id, Reading { running, asker });
     }
 
     fn read_broker(&mut self, broker: &Broker) {

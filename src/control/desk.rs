@@ -72,6 +72,8 @@ pub struct Desk {
     commands: Commands,
     /// For commands that are being run.
     hands: Arc<Semaphore>,
+    /// From writes that came to their end.
+    ended: mpsc::Sender<command::Ended>,
     overlay: Overlay,
     on_air: Config,
     topics: Topics,
@@ -94,6 +96,7 @@ pub struct Desk {
 /// Serves until `stop`.
 pub async fn run(setting: Setting, stop: CancellationToken) {
     let (asking, mut asked) = mpsc::channel(QUEUE);
+    let (ended, mut writes) = mpsc::channel(command::AT_ONCE);
     let line = watch::Sender::new(None);
     let (post, delivery) = Post::open(line.subscribe(), stop.clone());
     let _delivery = AbortOnDropHandle::new(tokio::spawn(delivery));
@@ -105,6 +108,7 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         changes,
         commands: Commands::default(),
         hands: Arc::new(Semaphore::new(command::AT_ONCE)),
+        ended,
         overlay,
         on_air,
         told: block_in_place(|| Told::open(&dir)),
@@ -142,6 +146,7 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
                 desk.carry_out(actions).await;
             }
             Some(asked) = asked.recv() => desk.hear(asked).await,
+            Some(ended) = writes.recv() => desk.ended(ended).await,
             Ok(()) = health.changed() => {
                 health.mark_unchanged();
                 desk.look_at_health().await;

@@ -33,7 +33,7 @@ use serde_json::Value;
 
 pub use desk::{Setting, run};
 pub use ear::PART;
-pub use order::{Deed, Done, Made, Order};
+pub use order::{Deed, Done, Made, Order, Undone};
 pub use overlay::Overlay;
 
 use crate::clock::{self, WallClock};

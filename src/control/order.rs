@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::overlay::Overlay;
 use crate::config::Config;
 use crate::config::camera::ControlValue;
+use crate::model::{self, Mono};
 
 /// Something to be done with what is on air. One at a time: the others wait.
 pub enum Order {
@@ -56,10 +57,38 @@ pub enum Deed {
         /// By name.
         controls: BTreeMap<String, ControlValue>,
     },
+    /// Write a tag, if the configuration's list lets it.
+    Write {
+        /// Which.
+        tag: String,
+        /// In the tag's own unit.
+        value: model::Value,
+        /// Nothing is sent later than this.
+        until: Mono,
+    },
 }
 
 /// What came of a deed, or why nothing did.
-pub type Done = Result<Made, String>;
+pub type Done = Result<Made, Undone>;
+
+/// Why a deed was not done.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// It was not even begun.
+    pub refused: bool,
+    /// Why.
+    pub reason: String,
+    /// What to do about it; the usual if empty.
+    pub remedy: String,
+    /// For the answer; an object, or nothing.
+    pub body: Value,
+}
+
+impl From<String> for Undone {
+    fn from(reason: String) -> Self {
+        Self { reason, ..Self::default() }
+    }
+}
 
 /// What a deed gives.
 #[derive(Debug, Default)]

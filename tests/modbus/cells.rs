@@ -89,6 +89,39 @@ pub fn all() -> Vec<Cell> {
     cells
 }
 
+/// A number of every type in every order, and a coil: all 0, and all may be written. With
+/// each what to write.
+pub fn writable() -> (Vec<Cell>, Vec<Value>) {
+    let (mut cells, mut values, mut address) = (Vec::new(), Vec::new(), 5);
+    let mut add = |table, kind, order, address, range: &str, value: Value| {
+        let shown = match kind {
+            "bit" => Value::Bool(false),
+            "f32" | "f64" => Value::Real(0.0),
+            _ => Value::Int(0),
+        };
+        let keys = format!("write = {{ every_ms = 100{range} }}");
+        cells.push(Cell { table, address, kind, order, typed: "0".into(), keys, shown });
+        values.push(value);
+    };
+    for order in ORDERS {
+        for (kind, width, range, value) in [
+            ("u16", 1, "[0, 65535]", Value::Int(0xA234)),
+            ("i16", 1, "[-32768, 32767]", Value::Int(-2)),
+            ("u32", 2, "[0, 4294967295]", Value::Int(0xF102_0304)),
+            ("i32", 2, "[-2147483648, 2147483647]", Value::Int(-0x0102_0304)),
+            ("u64", 4, "[0, 9e15]", Value::Int(0x0001_0203_0405_0607)),
+            ("i64", 4, "[-9e15, 9e15]", Value::Int(-0x0001_0203_0405_0607)),
+            ("f32", 2, "[-1e9, 1e9]", Value::Real(-12345.5)),
+            ("f64", 4, "[-1e9, 1e9]", Value::Real(std::f64::consts::PI)),
+        ] {
+            add("holding", kind, order, address, &format!(", range = {range}"), value);
+            address += width + 1;
+        }
+    }
+    add("coil", "bit", "", 35, "", Value::Bool(true));
+    (cells, values)
+}
+
 /// One line per cell, for a server.
 pub fn lines(cells: &[Cell]) -> String {
     cells.iter().fold(String::new(), |mut lines, cell| {

@@ -13,3 +13,4 @@ mod plc;
 mod rig;
 mod serial;
 mod siblings;
+mod writes;

@@ -26,14 +26,14 @@ fn serve(command: &mut Command, cells: &[Cell], what: &str) -> Peer {
     Peer(child)
 }
 
-fn pymodbus(place: &str, cells: &[Cell]) -> Peer {
+pub fn pymodbus(place: &str, cells: &[Cell]) -> Peer {
     let mut command = Command::new(python());
     command.arg(script("pymodbus_server.py")).arg(place);
     serve(&mut command, cells, "pymodbus: run scripts/setup")
 }
 
 /// Compiles the libmodbus server once per build.
-fn libmodbus(port: u16, cells: &[Cell]) -> Peer {
+pub fn libmodbus(port: u16, cells: &[Cell]) -> Peer {
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let program = out.join(format!("libmodbus_server_{port}"));
     let flags = Command::new("pkg-config").args(["--cflags", "--libs", "libmodbus"]).output();
@@ -55,7 +55,7 @@ fn libmodbus(port: u16, cells: &[Cell]) -> Peer {
 }
 
 /// Waits until every cell was read, and checks each value that comes.
-async fn read_all(rig: &mut Rig, cells: &[Cell]) {
+pub async fn read_all(rig: &mut Rig, cells: &[Cell]) {
     let mut left: BTreeSet<usize> = (0..cells.len()).collect();
     while !left.is_empty() {
         let sample = rig.next().await;
@@ -65,7 +65,7 @@ async fn read_all(rig: &mut Rig, cells: &[Cell]) {
     }
 }
 
-fn tcp(port: u16, cells: &[Cell], keys: &str) -> String {
+pub fn tcp(port: u16, cells: &[Cell], keys: &str) -> String {
     format!(
         "[[modbus]]\nid = \"peer\"\ntcp = \"127.0.0.1:{port}\"\ntimeout_ms = 5000\n\
          [[modbus.unit]]\nid = 1\nperiod_ms = 100\n{keys}tag = [\n{}]\n",

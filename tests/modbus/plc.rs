@@ -194,6 +194,9 @@ impl Plc {
         let mut state = self.state.lock().unwrap();
         state.asked.push((Instant::now(), unit, function, address, count));
         let fault = state.faults.get(&unit).copied();
+        if function > 4 {
+            return (fault, vec![function | 0x80, 1]);
+        }
         let mut range = address..address.saturating_add(count);
         if let Some(Fault::Exception(code)) = fault {
             return (fault, vec![function | 0x80, code]);

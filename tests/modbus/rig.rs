@@ -8,7 +8,9 @@ use floorcast::feed::board::Board;
 use floorcast::model::{Quality, Sample, Value};
 use floorcast::status::{State, Status};
 use floorcast::telemetry::modbus;
+use floorcast::telemetry::modbus::write::{self, Outcome, Wish};
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,8 @@ pub struct Rig {
     pub config: Config,
     pub status: Status,
     samples: Receiver<Arc<[Sample]>>,
+    /// Of the last bus.
+    asker: Option<write::Asker>,
     batch: std::vec::IntoIter<Sample>,
     stop: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
@@ -32,12 +36,24 @@ impl Rig {
         let board = Board::new(config.tags.clone());
         let (status, stop) = (Status::new(), CancellationToken::new());
         let samples = board.subscribe();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut asker) = (JoinSet::new(), None);
         for bus in &config.buses {
             let bus = Arc::new(bus.clone());
-            tasks.spawn(modbus::run(bus, board.clone(), status.clone(), stop.clone()));
+            let (writes, wishes) = write::channel();
+            asker = Some(writes);
+            tasks.spawn(modbus::run(bus, board.clone(), status.clone(), wishes, stop.clone()));
         }
-        Self { config, status, samples, batch: Vec::new().into_iter(), stop, tasks }
+        Self { config, status, samples, asker, batch: Vec::new().into_iter(), stop, tasks }
+    }
+
+    /// Writes a tag; what became of it.
+    pub async fn write(&self, name: &str, value: Value) -> Outcome {
+        let tag = self.config.tags.iter().find(|t| &*t.name == name).expect("a tag").id;
+        let (reply, outcome) = oneshot::channel();
+        let until = floorcast::clock::now() + PATIENCE;
+        self.asker.as_ref().expect("a bus").ask(Wish { tag, value, until, reply });
+        let deadline = Instant::now() + PATIENCE;
+        timeout_at(deadline, outcome).await.expect("in time").expect("an outcome")
     }
 
     pub fn name(&self, sample: &Sample) -> &str {

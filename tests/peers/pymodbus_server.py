@@ -70,5 +70,6 @@ async def main():
     await server.serve_forever()
 
 
-logging.disable(logging.CRITICAL)
-asyncio.run(main())
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)
+    asyncio.run(main())

@@ -12,3 +12,4 @@ mod kills;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod writes;

@@ -118,6 +118,34 @@ impl Order {
         let places = &self.at[..self.bytes()];
         places.iter().fold(0, |n, at| n << 8 | u64::from(*wire.get(usize::from(*at)).unwrap_or(&0)))
     }
+
+    /// The bytes of a number, as [`Self::number`] reads them; what does not fit is cut off.
+    pub fn words(&self, n: u64) -> Words {
+        let mut bytes = [0; 8];
+        for (i, at) in self.at[..self.bytes()].iter().enumerate() {
+            bytes[usize::from(*at)] = (n >> (8 * (self.bytes() - 1 - i))) as u8;
+        }
+        Words { bytes, len: self.len }
+    }
+}
+
+/// What goes into the registers of a number, in the order of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    bytes: [u8; 8],
+    len: u8,
+}
+
+impl Words {
+    /// What a request says to switch a coil (Modbus V1.1b3, 6.5).
+    pub fn coil(on: bool) -> Self {
+        Self { bytes: [if on { 0xFF } else { 0 }, 0, 0, 0, 0, 0, 0, 0], len: 2 }
+    }
+
+    /// Two bytes a register.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 /// How text lies in its registers.
@@ -247,6 +275,15 @@ mod tests {
         assert_eq!(Order::of(Swap::Cdab, 8).number(&wire), 0x0102_0304_0506_0708);
         let order = Order::parse("efghabcd", 8).unwrap();
         assert_eq!(order.number(&[5, 6, 7, 8, 1, 2, 3, 4]), 0x0102_0304_0506_0708);
+    }
+
+    /// What is written is what is read.
+    #[test]
+    fn words_come_back() {
+        for (swap, bytes) in Swap::ALL.iter().flat_map(|(_, swap)| [2, 4, 8].map(|n| (*swap, n))) {
+            let (order, n) = (Order::of(swap, bytes), 0x0102_0304_0506_0708 >> (64 - bytes * 8));
+            assert_eq!(order.number(order.words(n).bytes()), n, "{swap:?} {bytes}");
+        }
     }
 
     /// An order that forgets or repeats a byte is none.

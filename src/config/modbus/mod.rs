@@ -8,6 +8,7 @@ pub mod line;
 pub mod plan;
 pub mod point;
 pub mod unit;
+pub mod write;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

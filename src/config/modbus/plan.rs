@@ -125,6 +125,7 @@ mod tests {
             linear: None,
             period: Duration::from_millis(period_ms),
             count: None,
+            write: None,
         }
     }
 

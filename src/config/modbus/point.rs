@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::form::{Field, Form, Layout, Order, Swap, Type};
 use super::plan::Limits;
+use super::write::{Guard, WriteFile};
 use crate::config::Problems;
 use crate::config::count::{Count, CountFile};
 use crate::config::tag::{TagFile, Tags};
@@ -53,6 +54,8 @@ pub struct PointFile {
     /// Whether it counts.
     #[serde(flatten)]
     pub count: CountFile,
+    /// It may be written, within these limits; nobody may unless this is here.
+    pub write: Option<WriteFile>,
 }
 
 /// One of the four tables (Modbus Application Protocol V1.1b3, 4.3).
@@ -103,6 +106,8 @@ pub struct Point {
     pub period: Duration,
     /// Whether it counts.
     pub count: Option<Count>,
+    /// How it may be written; `None`: not at all.
+    pub write: Option<Guard>,
 }
 
 impl Point {
@@ -125,13 +130,14 @@ pub struct Defaults {
 impl PointFile {
     /// Raw to checked.
     pub fn check(
-        self,
+        mut self,
         at: &str,
         unit: &Defaults,
         source: &Source,
         tags: &mut Tags,
         problems: &mut Problems,
     ) -> Point {
+        let (write, range) = (self.write.take(), self.tag.range);
         let period = Duration::from_millis(self.period_ms.unwrap_or(unit.period_ms));
         let form = self.form(at, unit, problems);
         let linear = self.linear(at, &form, problems);
@@ -143,6 +149,7 @@ impl PointFile {
             linear,
             period,
             count: None,
+            write: None,
         };
         if point.end() > 65_536 {
             problems.add(format!("{at}.address"), "the value ends behind address 65535");
@@ -157,7 +164,9 @@ impl PointFile {
             problems.add(format!("{at}.type"), "bits and text do not count: use a number");
         }
         let count = self.count.check(at, form.modulus(), source, period, tags, problems);
-        Point { count, ..point }
+        let point = Point { count, ..point };
+        let write = write.map(|w| w.check(&format!("{at}.write"), &point, range, problems));
+        Point { write, ..point }
     }
 
     fn form(&self, at: &str, unit: &Defaults, problems: &mut Problems) -> Form {

@@ -165,17 +165,15 @@ impl Changes {
         &self.good
     }
 
-    /// A command was accepted, or refused with a reason: its audit line.
+    /// A command's audit line: what became of it, and why or what in particular.
     pub fn command(
         &mut self,
         user: &str,
         name: &str,
         txid: &str,
-        refused: Option<&str>,
+        (outcome, reason): (&str, &str),
         now: Now,
     ) -> Vec<Action> {
-        let outcome = if refused.is_some() { "refused" } else { "accepted" };
-        let reason = refused.unwrap_or_default();
         let user = Some(user);
         let note = Note { what: name, user, txid, outcome, reason, ..Note::default() };
         let mut out = Vec::new();

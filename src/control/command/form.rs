@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::super::change::Now;
 use super::super::change::request::{Refusal, expiry, object};
 use crate::config::camera::ControlValue;
-use crate::model::UtcMicros;
+use crate::model::{self, UtcMicros};
 
 /// A payload's greatest size, bytes.
 pub const PAYLOAD_MAX: usize = 16 << 10;
@@ -78,6 +78,13 @@ pub enum Command {
         /// By name.
         controls: BTreeMap<String, ControlValue>,
     },
+    /// Give a tag another value, at its source.
+    Write {
+        /// Which.
+        tag: String,
+        /// In the tag's own unit.
+        value: model::Value,
+    },
 }
 
 /// A command as it was asked for.
@@ -98,6 +105,7 @@ enum Kind {
     Number(RangeInclusive<u64>),
     Level,
     Controls,
+    Scalar,
 }
 
 /// A field's name, whether it has to be there, and what it may be.
@@ -105,7 +113,7 @@ type Field = (&'static str, bool, Kind);
 
 /// The fields of a command; `None` if there is no such command.
 fn fields(name: &str) -> Option<Vec<Field>> {
-    use Kind::{Controls, Level, Number, Switch, Text};
+    use Kind::{Controls, Level, Number, Scalar, Switch, Text};
     Some(match name {
         "feed" | "privacy" => vec![("feed", true, Text), ("on", true, Switch)],
         "snapshot" => vec![("feed", true, Text), ("width", false, Number(WIDTH))],
@@ -114,12 +122,13 @@ fn fields(name: &str) -> Option<Vec<Field>> {
         "bundle" => vec![],
         "identify" => vec![("feed", false, Text), ("seconds", true, Number(SECONDS))],
         "control" => vec![("camera", true, Text), ("controls", true, Controls)],
+        "write" => vec![("tag", true, Text), ("value", true, Scalar)],
         _ => return None,
     })
 }
 
 /// All there are.
-const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control";
+const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control, write";
 
 /// Reads and checks a payload.
 ///
@@ -129,11 +138,7 @@ pub fn parse(name: &str, payload: &[u8], now: Now) -> Result<Asked, Refusal> {
     let (txid, given) = object(payload, PAYLOAD_MAX, "send at most 16 KiB")?;
     let refuse = |reason: String, remedy: String| Refusal { txid: txid.clone(), reason, remedy };
     let Some(fields) = fields(name) else {
-        let (reason, remedy) = match name {
-            "write" => ("not built in this version".into(), String::new()),
-            _ => (format!("{name:?} is no command"), format!("there are {NAMES}")),
-        };
-        return Err(refuse(reason, remedy));
+        return Err(refuse(format!("{name:?} is no command"), format!("there are {NAMES}")));
     };
     let known = |key: &str| ["txid", "expires"].contains(&key) || fields.iter().any(|f| f.0 == key);
     if let Some(key) = given.keys().find(|key| !known(key)) {
@@ -196,6 +201,7 @@ impl Kind {
                      with true, false, a whole number or a menu's entry"
                 ),
             ),
+            Self::Scalar => (scalar(value).is_some(), "a number, true or false".into()),
         };
         if fits { Ok(()) } else { Err(want) }
     }
@@ -218,6 +224,17 @@ fn controls(value: &Value) -> Option<BTreeMap<String, ControlValue>> {
         named.then(|| (name.clone(), value))
     };
     given.iter().map(one).collect()
+}
+
+/// What a register or a coil may hold.
+fn scalar(value: &Value) -> Option<model::Value> {
+    match value {
+        Value::Bool(on) => Some(model::Value::Bool(*on)),
+        Value::Number(n) => (n.as_i64().map(i128::from).or(n.as_u64().map(i128::from)))
+            .map(model::Value::Int)
+            .or(n.as_f64().map(model::Value::Real)),
+        _ => None,
+    }
 }
 
 /// From fields that are checked.
@@ -243,6 +260,7 @@ fn command(name: &str, given: &Map<String, Value>) -> Option<Command> {
             camera: text("camera")?,
             controls: controls(given.get("controls")?)?,
         },
+        "write" => Command::Write { tag: text("tag")?, value: scalar(given.get("value")?)? },
         _ => return None,
     })
 }

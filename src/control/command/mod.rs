@@ -11,10 +11,10 @@ mod form;
 mod once;
 
 pub use answer::{Answer, Status};
-pub use form::{Command, PAYLOAD_MAX};
+pub use form::{Asked, Command, PAYLOAD_MAX};
 pub use once::{MOST, Once, RATE};
 
-use super::change::Now;
+use super::change::{Now, request};
 
 /// All that is known of commands.
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub struct No {
 }
 
 impl Commands {
-    /// What `payload` asks for, and under which txid it is answered.
+    /// What `payload` asks for, under which txid it is answered, and when it expires.
     ///
     /// # Errors
     /// Nothing is to be done; the answer says why.
@@ -43,7 +43,7 @@ impl Commands {
         payload: &[u8],
         retained: bool,
         now: Now,
-    ) -> Result<(String, Command), No> {
+    ) -> Result<Asked, No> {
         let refused = |txid: &str, reason: &str, remedy: &str| No {
             answer: Box::new(Answer::new(txid, name, Status::Refused).because(reason, remedy)),
             noted: true,
@@ -64,6 +64,14 @@ impl Commands {
             let remedy = "publish without retain, and clear the topic";
             return Err(refused(&asked.txid, "a stored message is not run", remedy));
         }
+        if matches!(asked.command, Command::Write { .. }) && request::unset(now) {
+            let reason = "the box does not know the time: it cannot tell whether a write is late";
+            return Err(refused(
+                &asked.txid,
+                reason,
+                "see `ntp` of its network, then send it anew",
+            ));
+        }
         if self.once.has(user, &asked.txid, now.mono) {
             let answer = Answer::new(&asked.txid, name, Status::Seen);
             let answer = Box::new(answer.because("it has run", "a new command needs a new txid"));
@@ -72,7 +80,7 @@ impl Commands {
         self.once
             .remember(user, &asked.txid, asked.expires, now)
             .map_err(|why| refused(&asked.txid, &why, "send fewer, or with an earlier expires"))?;
-        Ok((asked.txid, asked.command))
+        Ok(asked)
     }
 }
 

@@ -36,7 +36,8 @@ impl RetainGiven for Value {
 }
 
 fn judge(name: &str, fields: Value) -> Result<(String, Command), Box<Answer>> {
-    Commands::default().judge("li", name, &payload(fields), false, at(0)).map_err(|no| no.answer)
+    let judged = Commands::default().judge("li", name, &payload(fields), false, at(0));
+    judged.map(|asked| (asked.txid, asked.command)).map_err(|no| no.answer)
 }
 
 /// Each command with the least it needs, and with all it takes.
@@ -87,7 +88,10 @@ fn mistakes_name_the_field() {
         ("bundle", json!({"expires": "2026-05-31T23:00:00Z"}), "expired"),
         ("bundle", json!({"expires": "2026-06-01T02:00:00Z"}), "expires"),
         ("bundle", json!({"txid": "a/b"}), "txid"),
-        ("write", json!({"tag": "speed"}), "not built"),
+        ("write", json!({"tag": "speed"}), "value"),
+        ("write", json!({"tag": "speed", "value": "61"}), "value"),
+        ("write", json!({"tag": "speed", "value": null}), "value"),
+        ("write", json!({"tag": "speed", "value": [1]}), "value"),
         ("erase", json!({}), "erase"),
     ] {
         let no = judge(name, fields.clone()).unwrap_err();

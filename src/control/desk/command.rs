@@ -1,7 +1,7 @@
 //! Commands: one message, one answer.
 //!
 //! Comes in: a command. Goes out: its audit line, then what it asks of the application,
-//! then its answer. The desk does not wait for what takes long: at most [`AT_ONCE`] run,
+//! then its answer; of a write, another audit line with what became of it. The desk does not wait for what takes long: at most [`AT_ONCE`] run,
 //! more are refused. One that is not done within [`WITHIN`] has failed.
 
 use std::collections::BTreeSet;
@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use super::{Action, Desk, Now};
 use crate::control::bundle;
-use crate::control::command::{Answer, Command, No, Status as End};
-use crate::control::order::{Deed, Done, Made, Order};
+use crate::control::command::{Answer, Asked, Command, No, Status as End};
+use crate::control::order::{Deed, Done, Made, Order, Undone};
 use crate::control::overlay::{Cover, Overlay};
 use crate::control::post::{Letter, Post};
+use crate::model::Mono;
 use crate::status::{State, Status};
 
 /// Commands that are being run.
@@ -27,6 +28,17 @@ pub(super) const AT_ONCE: usize = 16;
 const WITHIN: Duration = Duration::from_secs(10);
 /// A camera is closed or open within this, or the answer says how it is by then.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// A write gets its turn on the bus within this: its outcome is to be known in [`WITHIN`].
+const TURN: Duration = Duration::from_secs(3);
+
+/// A write that came to its end.
+pub(super) struct Ended {
+    user: String,
+    txid: String,
+    outcome: String,
+    what: String,
+}
 
 /// What follows once the application has done its part.
 enum Then {
@@ -76,21 +88,27 @@ impl Desk {
         retained: bool,
         now: Now,
     ) -> Vec<Action> {
-        let (txid, command) = match self.commands.judge(user, name, payload, retained, now) {
-            Ok(asked) => asked,
-            Err(No { answer, noted }) => {
-                self.way(user, &answer.txid).say(&answer, None);
-                return if noted { self.refused(user, &answer, now) } else { Vec::new() };
-            }
-        };
+        let Asked { txid, expires, command } =
+            match self.commands.judge(user, name, payload, retained, now) {
+                Ok(asked) => asked,
+                Err(No { answer, noted }) => {
+                    self.way(user, &answer.txid).say(&answer, None);
+                    return if noted { self.refused(user, &answer, now) } else { Vec::new() };
+                }
+            };
         let answer = |status| Answer::new(&txid, name, status);
         let way = self.way(user, &txid);
         let permit = self.hands.clone().try_acquire_owned();
+        let writes = match &command {
+            Command::Write { tag, value } => Some(format!("{tag} = {}", json!(value))),
+            _ => None,
+        };
         let ordered = self.unknown(&command).map_or(Ok(()), Err).and_then(|()| {
             let permit = permit.map_err(|_| {
                 (format!("{AT_ONCE} commands are being run"), "send it anew later".to_owned())
             })?;
-            Ok((self.deed(command)?, permit))
+            let left = Duration::from_micros(expires.0.saturating_sub(now.utc.0).max(0) as u64);
+            Ok((self.deed(command, now.mono + left.min(TURN))?, permit))
         });
         let ((deed, then), permit) = match ordered {
             Ok(ordered) => ordered,
@@ -100,22 +118,40 @@ impl Desk {
                 return self.refused(user, &answer, now);
             }
         };
-        let noted = block_in_place(|| self.changes.command(user, name, &txid, None, now));
+        let accepted = ("accepted", writes.as_deref().unwrap_or_default());
+        let noted = block_in_place(|| self.changes.command(user, name, &txid, accepted, now));
         let (reply, done) = oneshot::channel();
         // In order with what came before and comes after.
         let sent = self.orders.send(Order::Do(deed, reply)).await;
         let (answer, status) = (answer(End::Ok), self.status.clone());
+        let (user, ended) = (user.to_owned(), self.ended.clone());
         tokio::spawn(async move {
             let _permit = permit;
             let done = match (sent, timeout(WITHIN, done).await) {
                 (Ok(()), Ok(Ok(done))) => done,
-                (Ok(()), Err(_)) => Err(format!("not done within {} s", WITHIN.as_secs())),
-                _ => Err("the application has ended".into()),
+                (Ok(()), Err(_)) => Err(format!("not done within {} s", WITHIN.as_secs()).into()),
+                _ => Err("the application has ended".to_owned().into()),
             };
             let (answer, jpeg) = finish(answer, done, then, &status).await;
             way.say(&answer, jpeg);
+            if let Some(what) = writes {
+                let outcome = answer.body.get("outcome").and_then(Value::as_str);
+                let outcome = outcome.unwrap_or(answer.status.word()).to_owned();
+                let what = format!("{what}: {}", answer.reason);
+                // The desk may have ended: the line before says what was accepted.
+                let _ = ended.send(Ended { user, txid: answer.txid, outcome, what }).await;
+            }
         });
         noted
+    }
+
+    /// The audit line of a write's end.
+    pub(super) async fn ended(&mut self, Ended { user, txid, outcome, what }: Ended) {
+        let now = self.now();
+        let what = what.trim_end_matches(": ");
+        let noted =
+            block_in_place(|| self.changes.command(&user, "write", &txid, (&outcome, what), now));
+        self.carry_out(noted).await;
     }
 
     fn way(&self, user: &str, txid: &str) -> Way {
@@ -125,7 +161,7 @@ impl Desk {
 
     fn refused(&mut self, user: &str, answer: &Answer, now: Now) -> Vec<Action> {
         let Answer { name, txid, reason, .. } = answer;
-        block_in_place(|| self.changes.command(user, name, txid, Some(reason), now))
+        block_in_place(|| self.changes.command(user, name, txid, ("refused", reason), now))
     }
 
     /// What a command names and the box has not.
@@ -137,6 +173,11 @@ impl Desk {
             | Command::Snapshot { feed, .. }
             | Command::Identify { feed: Some(feed), .. } => ("feed", feed),
             Command::Control { camera, .. } => ("camera", camera),
+            Command::Write { tag, .. } => {
+                let has = self.on_air.tags.iter().any(|t| !t.is_retired() && *t.name == **tag);
+                let remedy = "tag: as in the configuration, or see `tele`";
+                return (!has).then(|| (format!("tag {tag:?}: not on air"), remedy.into()));
+            }
             Command::Restart { part } => {
                 let parts = self.parts();
                 return (!parts.contains(part)).then(|| none("part", part, &parts));
@@ -157,7 +198,7 @@ impl Desk {
 
     /// What the application is to do, and what comes after it; or the reason and the
     /// remedy why nothing is done.
-    fn deed(&mut self, command: Command) -> Result<(Deed, Then), (String, String)> {
+    fn deed(&mut self, command: Command, until: Mono) -> Result<(Deed, Then), (String, String)> {
         Ok(match command {
             Command::Feed { feed, on } => {
                 let cover = Cover { paused: !on, ..self.overlay.of(&feed) };
@@ -175,6 +216,7 @@ impl Desk {
             Command::Control { camera, controls } => {
                 (Deed::Control { camera, controls }, Then::Say)
             }
+            Command::Write { tag, value } => (Deed::Write { tag, value, until }, Then::Say),
         })
     }
 
@@ -238,9 +280,12 @@ async fn finish(
 ) -> (Answer, Option<Bytes>) {
     let Made { body, jpeg } = match done {
         Ok(made) => made,
-        Err(reason) => {
-            let answer = Answer { status: End::Failed, ..answer };
-            return (answer.because(reason, "see health and logs, then send it anew"), None);
+        Err(Undone { refused, reason, remedy, body }) => {
+            let status = if refused { End::Refused } else { End::Failed };
+            let usual = "see health and logs, then send it anew".to_owned();
+            let remedy = if remedy.is_empty() { usual } else { remedy };
+            let body = if body.is_null() { json!({}) } else { body };
+            return (Answer { status, ..answer }.because(reason, remedy).with(body), None);
         }
     };
     let answer = match then {

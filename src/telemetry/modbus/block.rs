@@ -156,6 +156,7 @@ mod tests {
                 linear: None,
                 period: Duration::from_secs(1),
                 count: None,
+                write: None,
             })
             .collect();
         Read::of(points).unwrap()

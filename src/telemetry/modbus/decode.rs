@@ -89,7 +89,16 @@ mod tests {
 
     fn point(table: Table, address: u16, form: Form) -> Point {
         let period = Duration::from_secs(1);
-        Point { tag: TagId(0), table, address, form, linear: None, period, count: None }
+        Point {
+            tag: TagId(0),
+            table,
+            address,
+            form,
+            linear: None,
+            period,
+            count: None,
+            write: None,
+        }
     }
 
     /// The bytes of a number as a device with this order would send them.

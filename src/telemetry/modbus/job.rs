@@ -53,7 +53,7 @@ impl Job {
     /// The request that brings a range of the points.
     pub fn request(&self, unit: u8, range: Range<usize>) -> Request {
         let (address, count) = span(&self.read, range);
-        Request { unit, table: self.read.table, address, count }
+        Request { unit, table: self.read.table, address, count, words: None }
     }
 
     /// The samples in a reply for `range` of the points. `tags` is the

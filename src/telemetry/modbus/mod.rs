@@ -4,8 +4,9 @@
 //! board, with the times of request and reply; the health of the bus
 //! (`bus/<id>`) and of its units (`unit/<bus>/<unit>`). When a unit or the
 //! bus cannot keep up, slots are skipped and counted, nothing queues up.
+//! What somebody wants written goes the same way, between the reads ([`write`]).
 //!
-//! The protocol is spoken here rather than through a crate: the four read
+//! The protocol is spoken here rather than through a crate: its few
 //! functions are small, and what matters about them (checks of every length,
 //! recognising late replies, several units at once over one connection, no
 //! panic on any input) is what a general client leaves to its caller.
@@ -22,10 +23,11 @@ mod schedule;
 mod tcp;
 mod unit;
 mod wire;
+pub mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span};
@@ -37,6 +39,7 @@ use crate::status::{State, Status};
 use crate::task::Backoff;
 use poller::Poller;
 use wire::Wire;
+use write::{Outcome, Wish, Wishes};
 
 /// Polls a bus until `stop`. Never fails: whatever breaks is tried again,
 /// after pauses that double up to [`Backoff::DEVICE`]'s cap while nothing answers.
@@ -44,23 +47,30 @@ pub async fn run(
     bus: Arc<Bus>,
     board: Arc<Board>,
     status: Status,
+    wishes: Wishes,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let span = info_span!("modbus", bus = %bus.id);
-    own(&bus, board, status, &stop).instrument(span).await;
+    // One owner at a time: the one before lets go when it has ended.
+    let mut wishes = wishes.0.lock().await;
+    own(&bus, board, status, &mut wishes, &stop).instrument(span).await;
     Ok(())
 }
 
-async fn own(bus: &Bus, board: Arc<Board>, status: Status, stop: &CancellationToken) {
+async fn own(
+    bus: &Bus,
+    board: Arc<Board>,
+    status: Status,
+    wishes: &mut mpsc::Receiver<Wish>,
+    stop: &CancellationToken,
+) {
     let part = format!("bus/{}", bus.id);
     let mut poller = Poller::new(bus, board, status.clone(), clock::now());
     let mut pause = Backoff::DEVICE.first;
     status.set(&part, State::Connecting, "");
     while !stop.is_cancelled() {
-        let opened = tokio::select! {
-            () = stop.cancelled() => return,
-            opened = Wire::open(&bus.link) => opened,
-        };
+        let opening = stop.run_until_cancelled(Wire::open(&bus.link));
+        let Some(opened) = without_wire(opening, &mut poller, wishes).await else { return };
         let before = poller.replies();
         match opened {
             Err(error) => {
@@ -71,8 +81,8 @@ async fn own(bus: &Bus, board: Arc<Board>, status: Status, stop: &CancellationTo
             Ok(mut wire) => {
                 status.set(&part, State::Live, "");
                 poller.rest(clock::now() + bus.connect_pause);
-                let ended = wire.run(&mut poller, stop).await;
-                poller.lost();
+                let ended = wire.run(&mut poller, wishes, stop).await;
+                poller.lost(clock::now());
                 if let Err(error) = ended {
                     metrics::counter!("floorcast_modbus_reconnects_total", "bus" => bus.id.to_string())
                         .increment(1);
@@ -84,14 +94,29 @@ async fn own(bus: &Bus, board: Arc<Board>, status: Status, stop: &CancellationTo
             pause = Backoff::DEVICE.first;
             continue;
         }
-        wait(pause, stop).await;
+        without_wire(stop.run_until_cancelled(sleep(pause)), &mut poller, wishes).await;
         pause = Backoff::DEVICE.next(pause);
     }
 }
 
-async fn wait(pause: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = sleep(pause) => {}
+/// Waits for `work` while there is no connection: nothing is written, and what is in doubt
+/// is so until its time has come.
+async fn without_wire<T>(
+    work: impl Future<Output = T>,
+    poller: &mut Poller,
+    wishes: &mut mpsc::Receiver<Wish>,
+) -> T {
+    tokio::pin!(work);
+    loop {
+        let doubt = poller.write_ends().map(|end| end.since(clock::now()));
+        tokio::select! {
+            done = &mut work => return done,
+            Some(wish) = wishes.recv() => {
+                wish.end(Outcome::refused("there is no connection to the device", "see health"));
+            }
+            () = sleep(doubt.unwrap_or_default()), if doubt.is_some() => {
+                poller.write_overdue(clock::now());
+            }
+        }
     }
 }

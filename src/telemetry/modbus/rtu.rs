@@ -121,12 +121,11 @@ impl Port {
     }
 }
 
-fn encode(request: &Request) -> [u8; 8] {
-    let mut frame = [0; 8];
-    frame[0] = request.unit;
-    frame[1..6].copy_from_slice(&request.pdu());
-    let crc = crc(&frame[..6]);
-    frame[6..].copy_from_slice(&crc.to_le_bytes());
+fn encode(request: &Request) -> Vec<u8> {
+    let mut frame = vec![request.unit];
+    frame.extend(request.pdu());
+    let crc = crc(&frame);
+    frame.extend(crc.to_le_bytes());
     frame
 }
 
@@ -134,12 +133,13 @@ fn encode(request: &Request) -> [u8; 8] {
 /// and replies of others between them; a false match needs five bytes of
 /// header and checksum to agree.
 fn find<'a>(inbox: &'a [u8], request: &Request) -> Option<Result<&'a [u8], Fault>> {
-    let function = request.table.function();
+    let function = request.function();
     (0..inbox.len()).find_map(|at| {
         let rest = &inbox[at..];
         let len = match rest {
             [u, f, n, ..] if *u == request.unit && *f == function => {
-                (usize::from(*n) == request.bytes()).then_some(5 + request.bytes())?
+                let counted = request.words.is_some() || usize::from(*n) == request.bytes();
+                counted.then_some(3 + request.reply())?
             }
             [u, f, ..] if *u == request.unit && *f == function | 0x80 => 5,
             _ => return None,
@@ -161,16 +161,17 @@ fn instead(inbox: &[u8], request: &Request) -> &'static str {
         let rest = &inbox[at..];
         let len = match rest {
             [_, 1..=4, n, ..] => 5 + usize::from(*n),
-            [_, 0x81..=0x84, ..] => 5,
+            [_, 5 | 6 | 16, ..] => 8,
+            [_, 0x81..=0x86 | 0x90, ..] => 5,
             _ => return None,
         };
         rest.get(..len).filter(|frame| checked(frame))
     });
     match whole {
         Some([unit, ..]) if *unit != request.unit => "wrong unit",
-        Some([_, function, ..]) if *function != request.table.function() => "wrong function",
+        Some([_, function, ..]) if *function != request.function() => "wrong function",
         Some(_) => "wrong length",
-        None if inbox.first() == Some(&request.unit) && inbox.len() < 5 + request.bytes() => {
+        None if inbox.first() == Some(&request.unit) && inbox.len() < 3 + request.reply() => {
             "cut short"
         }
         None => "wrong checksum",
@@ -219,11 +220,12 @@ fn rs485(tty: RawFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::modbus::form::{Order, Swap};
     use crate::config::modbus::point::Table;
     use proptest::prelude::*;
 
     fn request(unit: u8, count: u16) -> Request {
-        Request { unit, table: Table::Holding, address: 0x2B, count }
+        Request { unit, table: Table::Holding, address: 0x2B, count, words: None }
     }
 
     fn frame(body: &[u8]) -> Vec<u8> {
@@ -247,6 +249,20 @@ mod tests {
         assert_eq!(instead(&late, &request(2, 2)), "wrong unit");
         let both = [late, frame(&[1, 3, 2, 0, 9])].concat();
         assert_eq!(find(&both, &request(1, 1)), Some(Ok(&[0, 9][..])));
+    }
+
+    /// A write's reply has no length of its own, and must be that write's.
+    #[test]
+    fn the_reply_to_a_write_is_found() {
+        let words = Some(Order::of(Swap::Abcd, 2).words(7));
+        let write = Request { words, ..request(1, 1) };
+        let late = frame(&[1, 3, 2, 0, 9]);
+        assert_eq!(encode(&write), frame(&[1, 6, 0, 0x2B, 0, 7]));
+        let line = [late, frame(&[1, 6, 0, 0x2B, 0, 7])].concat();
+        assert_eq!(find(&line, &write), Some(Ok(&[][..])));
+        assert_eq!(find(&line[..line.len() - 1], &write), None);
+        let other = frame(&[1, 6, 0, 0x2B, 0, 8]);
+        assert_eq!(find(&other, &write), Some(Err(Fault::Garbled("repeats another write"))));
     }
 
     /// The switch is refused by a tty that has no direction to switch.

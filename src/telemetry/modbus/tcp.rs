@@ -22,7 +22,7 @@ use crate::model::Mono;
 /// A device that does not take a connection in this time has none to give.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// A request is 12 bytes; a peer that takes none of them for so long is gone.
+/// A request is at most 21 bytes; a peer that takes none of them for so long is gone.
 const SEND: Duration = Duration::from_secs(1);
 
 /// Transaction, protocol, length, unit.
@@ -98,9 +98,9 @@ pub struct Frame {
     pub pdu: Bytes,
 }
 
-fn encode(order: &Order) -> [u8; HEADER + 5] {
-    let ([a, b], [f, c, d, e, g]) = (order.ticket.to_be_bytes(), order.request.pdu());
-    [a, b, 0, 0, 0, 6, order.request.unit, f, c, d, e, g]
+fn encode(order: &Order) -> Vec<u8> {
+    let ([a, b], pdu) = (order.ticket.to_be_bytes(), order.request.pdu());
+    [&[a, b, 0, 0, 0, 1 + pdu.len() as u8, order.request.unit], &pdu[..]].concat()
 }
 
 fn decode(inbox: &mut BytesMut) -> Result<Option<Frame>, Fault> {
@@ -132,7 +132,8 @@ mod tests {
     /// The frame of the standard's example (Messaging on TCP/IP V1.0b, 4.4.2.2).
     #[test]
     fn request_has_the_standards_frame() {
-        let request = Request { unit: 0xFF, table: Table::Holding, address: 4, count: 1 };
+        let request =
+            Request { unit: 0xFF, table: Table::Holding, address: 4, count: 1, words: None };
         let frame = encode(&Order { ticket: 0x1501, request });
         assert_eq!(frame, [0x15, 0x01, 0, 0, 0, 6, 0xFF, 3, 0, 4, 0, 1]);
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +14,7 @@ use super::fault::Fault;
 use super::poller::{Order, Poller};
 use super::rtu::Port;
 use super::tcp::Connection;
+use super::write::Wish;
 use crate::clock;
 use crate::config::modbus::Link;
 use crate::model::Mono;
@@ -49,6 +51,7 @@ impl Wire {
     pub async fn run(
         &mut self,
         poller: &mut Poller,
+        wishes: &mut mpsc::Receiver<Wish>,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let mut held_up: Option<Mono> = None;
@@ -67,6 +70,9 @@ impl Wire {
                 filled = self.fill() => {
                     filled?;
                     self.drain(poller, clock::now())?;
+                }
+                Some(wish) = wishes.recv(), if poller.is_free() => {
+                    poller.write(wish, clock::now());
                 }
                 () = sleep(wake) => {}
             }

@@ -8,7 +8,8 @@ use super::*;
 fn the_chain_goes_on_in_the_next_file() {
     let mut rig = Rig::new();
     for i in 0..9000 {
-        let said = rig.changes.command("li", "snapshot", &format!("t{i}"), Some("busy"), at(0));
+        let said =
+            rig.changes.command("li", "snapshot", &format!("t{i}"), ("refused", "busy"), at(0));
         assert_eq!(said.len(), 1);
     }
     let found = verify(&rig.store).unwrap();
@@ -33,7 +34,7 @@ fn the_chain_goes_on_in_the_next_file() {
 #[test]
 fn a_torn_line_is_kept_aside() {
     let mut rig = Rig::new();
-    rig.changes.command("li", "logs", "t1", None, at(0));
+    rig.changes.command("li", "logs", "t1", ("accepted", ""), at(0));
     let mut torn = rig.store.file(FILE).unwrap();
     torn.extend_from_slice(b"{\"n\":2,\"at\"");
     rig.store.put(FILE, torn);
@@ -49,12 +50,12 @@ fn a_torn_line_is_kept_aside() {
 #[test]
 fn lost_lines_are_counted() {
     let mut rig = Rig::new();
-    rig.changes.command("li", "logs", "t1", None, at(0));
+    rig.changes.command("li", "logs", "t1", ("accepted", ""), at(0));
     rig.store.set_full(true);
-    assert_eq!(rig.changes.command("li", "logs", "t2", None, at(0)), []);
-    assert_eq!(rig.changes.command("li", "logs", "t3", None, at(0)), []);
+    assert_eq!(rig.changes.command("li", "logs", "t2", ("accepted", ""), at(0)), []);
+    assert_eq!(rig.changes.command("li", "logs", "t3", ("accepted", ""), at(0)), []);
     rig.store.set_full(false);
-    rig.changes.command("li", "logs", "t4", None, at(0));
+    rig.changes.command("li", "logs", "t4", ("accepted", ""), at(0));
     let found = verify(&rig.store).unwrap();
     assert_eq!((found.lines, found.lost, found.torn, found.broken.len()), (2, 2, 0, 0));
 }

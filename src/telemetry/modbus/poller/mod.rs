@@ -7,8 +7,9 @@
 //! be served is skipped and counted.
 
 mod settle;
+mod write;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::config::modbus::line::Line;
 use crate::config::modbus::plan::bytes;
 use crate::config::modbus::{Bus, Link};
 use crate::feed::board::Board;
-use crate::model::Mono;
+use crate::model::{Mono, TagId};
 use crate::status::{State, Status};
 
 /// Requests under way at once, the overdue ones included: the most a server
@@ -37,6 +38,11 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// What a bus knows and has under way.
 pub struct Poller {
+    id: Arc<str>,
+    began: Mono,
+    writing: Option<write::Writing>,
+    /// Of the tags that may be written.
+    tried: HashMap<TagId, write::Tried>,
     board: Arc<Board>,
     status: Status,
     parts: Vec<String>,
@@ -59,12 +65,23 @@ pub struct Poller {
 struct Flight {
     ticket: u16,
     unit: usize,
-    /// `None`: only to see whether the unit answers.
-    part: Option<(usize, Range<usize>)>,
+    purpose: Purpose,
     request: Request,
     sent: Mono,
     overdue: Mono,
     deadline: Mono,
+}
+
+/// Why something is asked.
+enum Purpose {
+    /// For the samples of these points of a read.
+    Read(usize, Range<usize>),
+    /// Only to see whether the unit answers.
+    Probe,
+    /// Somebody wants it so.
+    Write,
+    /// To see what is there after a write.
+    ReadBack,
 }
 
 /// What the log was told about a read.
@@ -98,6 +115,10 @@ impl Poller {
             status.set(part, State::Connecting, "");
         }
         Self {
+            id: bus.id.clone(),
+            began: now,
+            writing: None,
+            tried: HashMap::new(),
             board,
             status,
             parts,
@@ -143,6 +164,11 @@ impl Poller {
     /// The next request to send now, if there is one.
     pub fn next(&mut self, now: Mono) -> Option<Order> {
         self.schedule.release(now);
+        if self.room(now)
+            && let Some(order) = self.write_next(now)
+        {
+            return Some(order);
+        }
         while now >= self.ready_at && self.room(now) {
             let (jobs, units, flights) = (&self.jobs, &self.units, &self.flights);
             let read = self.schedule.pick(|read| {
@@ -154,7 +180,7 @@ impl Poller {
             if self.line.is_some() && self.units[unit].failures() > 0 {
                 self.schedule.again(read);
                 let request = self.probe(unit, read);
-                return Some(self.launch(unit, None, request, now));
+                return Some(self.launch(unit, Purpose::Probe, request, now));
             }
             if !job.begun {
                 let start = self.schedule.start(read, now);
@@ -165,7 +191,7 @@ impl Poller {
             }
             if let Some(range) = job.block.next() {
                 let request = job.request(self.units[unit].id, range.clone());
-                return Some(self.launch(unit, Some((read, range)), request, now));
+                return Some(self.launch(unit, Purpose::Read(read, range), request, now));
             }
             self.end(read);
         }
@@ -180,23 +206,16 @@ impl Poller {
         awaited < self.in_flight && self.flights.len() < FLIGHTS
     }
 
-    fn launch(
-        &mut self,
-        unit: usize,
-        part: Option<(usize, Range<usize>)>,
-        request: Request,
-        now: Mono,
-    ) -> Order {
+    fn launch(&mut self, unit: usize, purpose: Purpose, request: Request, now: Mono) -> Order {
         self.ticket = self.ticket.wrapping_add(1);
         let ticket = self.ticket;
-        let on_wire = self
-            .line
-            .as_ref()
-            .map_or(Duration::ZERO, |line| line.chars(8) + line.chars(5 + request.bytes() as u32));
+        let on_wire = self.line.as_ref().map_or(Duration::ZERO, |line| {
+            line.chars(3 + request.pdu().len() as u32) + line.chars(3 + request.reply() as u32)
+        });
         self.flights.push(Flight {
             ticket,
             unit,
-            part,
+            purpose,
             request,
             sent: now,
             overdue: now + self.units[unit].patience(),
@@ -219,7 +238,13 @@ impl Poller {
         let most = if table.bits() { 2000 } else { 125 };
         let count = (1..=most).find(|n| !used.contains(&bytes(table, *n))).unwrap_or(1);
         let last = u16::MAX - (count - 1);
-        Request { unit: self.units[unit].id, table, address: mine.address.min(last), count }
+        Request {
+            unit: self.units[unit].id,
+            table,
+            address: mine.address.min(last),
+            count,
+            words: None,
+        }
     }
 
     /// A read and its unit are ready, and nothing is under way.
@@ -238,7 +263,13 @@ impl Poller {
                 sooner(flight.overdue);
             }
         }
+        if let Some(end) = self.write_ends() {
+            sooner(end);
+        }
         if self.room(now) {
+            if let Some(due) = self.write_due() {
+                sooner(due);
+            }
             for read in self.schedule.ready() {
                 let unit = self.jobs[read].unit;
                 if !self.flights.iter().any(|f| f.unit == unit) {

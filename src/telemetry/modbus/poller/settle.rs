@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Flight, Poller, QUIET, REMEMBERED};
+use super::{Flight, Poller, Purpose, QUIET, REMEMBERED};
 use crate::model::{Mono, Quality, Sample};
 use crate::status::State;
 use crate::telemetry::modbus::fault::Fault;
@@ -87,18 +87,19 @@ impl Poller {
     }
 
     /// The connection is gone: what was under way is asked again on the next.
-    pub fn lost(&mut self) {
+    pub fn lost(&mut self, now: Mono) {
         for flight in std::mem::take(&mut self.flights) {
-            if let Some((read, range)) = flight.part {
+            if let Purpose::Read(read, range) = flight.purpose {
                 self.jobs[read].block.put_back(range);
                 self.schedule.again(read);
             }
         }
+        self.write_lost(now);
     }
 
     /// There is no connection, and none could be made: every tag is bad.
     pub fn unreachable(&mut self, why: &Arc<str>, now: Mono) {
-        self.lost();
+        self.lost(now);
         let fault = Fault::Link(why.clone());
         for unit in 0..self.units.len() {
             self.meters[unit].fault(&fault);
@@ -136,23 +137,28 @@ impl Poller {
             if self.units[unit].answers(now, length) {
                 self.status.set(&self.parts[unit], State::Live, "");
             }
-            match flight.part {
-                Some((read, range)) => self.answered(read, range, result, trip),
+            match flight.purpose {
+                Purpose::Read(read, range) => self.answered(read, range, result, trip),
                 // An exception may be a late one: wait until none can come.
-                None if result.is_err() => {
+                Purpose::Probe if result.is_err() => {
                     let timeout = self.units[unit].timeout;
                     self.units[unit].rest(now + timeout);
                 }
-                None => {}
+                Purpose::Probe => {}
+                Purpose::Write => self.write_sent(result.err().as_ref(), now),
+                Purpose::ReadBack => self.read_back(result, flight.sent, now),
             }
             return;
         };
+        if let Purpose::Write = flight.purpose {
+            self.write_sent(Some(&fault), now);
+        }
         self.fails(unit, &fault, now);
         let why = fault.reason();
         if self.units[unit].failures() > 1 {
             self.unit_bad(unit, &why, trip);
         }
-        if let Some((read, range)) = flight.part {
+        if let Purpose::Read(read, range) = flight.purpose {
             let job = &mut self.jobs[read];
             let rest: Vec<_> = job.block.give_up().collect();
             if self.units[unit].failures() == 1 {

@@ -177,7 +177,7 @@ fn a_lost_connection_repeats_what_was_under_way() {
     world.trips.insert(1, None);
     world.run(ms(250));
     assert_eq!(world.requests.len(), 1);
-    world.poller.lost();
+    world.poller.lost(world.now);
     world.trips.clear();
     world.run(ms(1_000));
     assert_eq!(world.requests[0].1, world.requests[1].1);
