@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::capture;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::config::mqtt::Connection;
@@ -103,8 +104,19 @@ impl Control {
         match self {
             Self::Revisions { changes, first, dir } => {
                 let (changes, on_air) = (*changes, config.clone());
-                let setting =
-                    Setting { changes, first, on_air, dir, overlay, board, wall, status, orders };
+                let means = capture::means;
+                let setting = Setting {
+                    changes,
+                    first,
+                    on_air,
+                    means,
+                    dir,
+                    overlay,
+                    board,
+                    wall,
+                    status,
+                    orders,
+                };
                 // Without it nobody could set the box up: the watchdog sees if it gets stuck.
                 let status = floor.status.clone();
                 let body =

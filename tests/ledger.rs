@@ -181,7 +181,7 @@ impl Floor {
         self.returned();
 
         self.apply(&json!({"bad": n}));
-        let said = self.changes.command("li", "identify", "x", None, now(self.second));
+        let said = self.changes.command("li", "identify", "x", ("accepted", ""), now(self.second));
         self.said(said);
 
         let stored = self.changes.good().number + 50;

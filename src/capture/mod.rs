@@ -44,7 +44,9 @@ pub mod timing;
 mod transit;
 mod verdict;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -55,12 +57,14 @@ use tracing::{Instrument, info_span, warn};
 
 use crate::clock;
 use crate::config::camera::{ByHand, Camera, Settings};
+use crate::config::means::{Means, SOFTWARE};
 use crate::feed::ring::Ring;
 use crate::status::Status;
 
 use doubt::Watch;
 use encode::{Keeper, Trouble};
 use encoder::ladder::LADDER;
+use encoder::machine;
 use flow::Flow;
 pub use push::{Pictures, Pixels, PushSource, RawPicture};
 use report::Reporter;
@@ -95,6 +99,23 @@ impl From<watch::Receiver<Settings>> for Asked {
     fn from(settings: watch::Receiver<Settings>) -> Self {
         Self { settings, wishes: snapshot::channel().1 }
     }
+}
+
+/// What this machine can encode, as found the first time: that may take seconds.
+pub fn means() -> &'static Means {
+    static MEANS: OnceLock<Means> = OnceLock::new();
+    MEANS.get_or_init(|| {
+        let started = gstreamer::init().inspect_err(|error| warn!("GStreamer: {error}"));
+        let found = started.map_or_else(|_| Vec::new(), |()| machine::all(LADDER));
+        let there = || found.iter().filter(|(_, ways)| !ways.is_empty()).map(|(rung, _)| rung);
+        // One name may stand for several chips.
+        let names: BTreeSet<_> = there().map(|rung| rung.name).collect();
+        Means {
+            encoders: names.into_iter().collect(),
+            chip: there().any(|rung| rung.auto && !SOFTWARE.contains(&rung.name)),
+            cores: thread::available_parallelism().map_or(1, |cores| cores.get() as u64),
+        }
+    })
 }
 
 /// Captures until `stop`. Cameras and encoders that fail are tried again for

@@ -8,6 +8,7 @@ pub mod camera;
 pub mod control;
 pub mod count;
 pub mod difference;
+pub mod means;
 pub mod modbus;
 pub mod mqtt;
 pub mod problems;

@@ -130,7 +130,7 @@ fn machine(dir: &Path) -> Value {
 }
 
 /// Of the file system that holds a directory.
-fn free(dir: &Path) -> Option<u64> {
+pub fn free(dir: &Path) -> Option<u64> {
     let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
     // SAFETY: all-zero is a valid `statvfs`.
     let mut of: libc::statvfs = unsafe { std::mem::zeroed() };

@@ -23,6 +23,7 @@ use tracing::{error, info};
 
 use super::change::{Action, Changes, Now};
 use super::command::Commands;
+use super::disk::{self, Disk};
 use super::ear::{Asked, Ear, QUEUE};
 use super::judge::Against;
 use super::order::Order;
@@ -32,6 +33,7 @@ use super::teller::Teller;
 use super::told::Told;
 use super::topics::{Inbound, Topics};
 use crate::clock::{self, WallClock, rfc3339};
+use crate::config::means::Means;
 use crate::config::{self, Config};
 use crate::feed::board::Board;
 use crate::mqtt::{Publisher, Will};
@@ -52,6 +54,8 @@ pub struct Setting {
     pub first: Vec<Action>,
     /// What is on air.
     pub on_air: Config,
+    /// What was found on the box; the first time this takes long.
+    pub means: fn() -> &'static Means,
     /// Where what must survive a power cut is kept.
     pub dir: PathBuf,
     /// What people closed, which is closed already.
@@ -76,6 +80,8 @@ pub struct Desk {
     ended: mpsc::Sender<command::Ended>,
     overlay: Overlay,
     on_air: Config,
+    means: fn() -> &'static Means,
+    disk: Disk,
     topics: Topics,
     dir: PathBuf,
     board: Arc<Board>,
@@ -100,7 +106,8 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
     let line = watch::Sender::new(None);
     let (post, delivery) = Post::open(line.subscribe(), stop.clone());
     let _delivery = AbortOnDropHandle::new(tokio::spawn(delivery));
-    let Setting { changes, first, on_air, dir, overlay, board, wall, status, orders } = setting;
+    let Setting { changes, first, on_air, means, dir, overlay, board, wall, status, orders } =
+        setting;
     let mut session = line.subscribe();
     let mut health = status.changes();
     let mut desk = Desk {
@@ -111,6 +118,8 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
         ended,
         overlay,
         on_air,
+        means,
+        disk: Disk::new(&dir, status.clone()),
         told: block_in_place(|| Told::open(&dir)),
         dir,
         board,
@@ -153,7 +162,11 @@ pub async fn run(setting: Setting, stop: CancellationToken) {
                 // More may have changed by then; it is told together.
                 sleep(SPREAD).await;
             }
-            _ = look.tick() => desk.tell_state(),
+            _ = look.tick() => {
+                let now = clock::now();
+                block_in_place(|| desk.disk.look(now));
+                desk.tell_state();
+            }
         }
     }
     if let Some(teller) = desk.teller.take() {
@@ -229,14 +242,16 @@ impl Desk {
             let actions = self.command(user, name, payload, retained, now).await;
             return self.carry_out(actions).await;
         }
-        let judge = Against(&self.on_air);
-        let actions = block_in_place(|| match &inbound {
-            Inbound::Request { user, op } => {
-                self.changes.request(user, *op, payload, retained, &judge, now)
+        let actions = block_in_place(|| {
+            let judge = Against(&self.on_air, (self.means)());
+            match &inbound {
+                Inbound::Request { user, op } => {
+                    self.changes.request(user, *op, payload, retained, &judge, now)
+                }
+                Inbound::Desired => self.changes.desired(payload, &judge, now),
+                // Judged above.
+                Inbound::Command { .. } => Vec::new(),
             }
-            Inbound::Desired => self.changes.desired(payload, &judge, now),
-            // Judged above.
-            Inbound::Command { .. } => Vec::new(),
         });
         self.carry_out(actions).await;
     }
@@ -395,6 +410,8 @@ fn has_part(config: &Config, part: &str) -> bool {
                 && unit.is_none_or(|unit| bus.units.iter().any(|u| u.id.to_string() == unit))
         }),
         "broker" => config.brokers.iter().any(|broker| broker.id == id),
+        // No configuration makes it better.
+        disk::PART => false,
         _ => true,
     }
 }

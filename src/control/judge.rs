@@ -1,13 +1,17 @@
 //! What a document is worth on this box, without touching a device.
+//!
+//! Comes in: a document, what is on air, and what was found on the box when it started.
+//! Goes out: what would change, or every mistake.
 
 use serde_json::Value;
 
 use super::change::{Judge, Problem};
 use crate::config::difference::Difference;
+use crate::config::means::Means;
 use crate::config::{self, Config, Problems, problems};
 
 /// Judges documents against what is on air.
-pub struct Against<'a>(pub &'a Config);
+pub struct Against<'a>(pub &'a Config, pub &'a Means);
 
 impl Judge for Against<'_> {
     fn judge(&self, document: &Value) -> Result<Vec<String>, Vec<Problem>> {
@@ -27,6 +31,7 @@ impl Judge for Against<'_> {
             let remedy = "none: nobody could set the box up any more; keep at least one";
             problems.add("control.broker", remedy);
         }
+        self.1.check(&new.cameras, &mut problems);
         match problems.is_empty() {
             true => Ok(Difference::between(self.0, &new).lines()),
             false => Err(listed(&problems)),

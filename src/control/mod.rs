@@ -16,6 +16,7 @@ mod bundle;
 pub mod change;
 pub mod command;
 mod desk;
+mod disk;
 mod ear;
 mod judge;
 mod order;

@@ -85,6 +85,12 @@ async fn a_confirmed_change_stays_and_viewers_miss_nothing() {
     assert_eq!((&got["revision"], &got["document"]), (&json!(2), &document));
 }
 
+/// Where an answer finds mistakes.
+fn pointers(answer: &Value) -> Vec<&str> {
+    let problems = answer["problems"].as_array().expect("problems");
+    problems.iter().map(|p| p["pointer"].as_str().unwrap_or("")).collect()
+}
+
 /// All mistakes at once, with pointers and remedies, and nothing has changed.
 #[test]
 fn every_mistake_is_named_and_nothing_changes() {
@@ -96,27 +102,18 @@ fn every_mistake_is_named_and_nothing_changes() {
     document["box"]["id"] = json!("other");
     let txid = site.apply(1, &document, 60);
     let answer = site.ear.reply(&txid, "invalid");
-    let pointers: Vec<_> = answer["problems"]
-        .as_array()
-        .expect("problems")
-        .iter()
-        .map(|p| p["pointer"].as_str().unwrap_or(""))
-        .collect();
+    let found = pointers(&answer);
     for pointer in ["/camera/0/widht", "/camera/1/fps", "/modbus/0/unit/0/tag/0/type"] {
-        assert!(pointers.contains(&pointer), "{pointer} in {answer}");
+        assert!(found.contains(&pointer), "{pointer} in {answer}");
     }
     let mut document = site.document();
     document["box"]["id"] = json!("other");
     document["control"] = json!({});
+    // A chip that no machine which runs this has.
+    document["camera"][1]["encoder"] = json!("mpph264enc");
     let txid = site.apply(1, &document, 60);
     let answer = site.ear.reply(&txid, "invalid");
-    let pointers: Vec<_> = answer["problems"]
-        .as_array()
-        .expect("problems")
-        .iter()
-        .map(|p| p["pointer"].as_str().unwrap_or(""))
-        .collect();
-    assert_eq!(pointers, ["/box/id", "/control/broker"]);
+    assert_eq!(pointers(&answer), ["/box/id", "/control/broker", "/camera/1/encoder"]);
     let txid = site.txid("get");
     site.ask("get", &json!({ "txid": txid }));
     assert_eq!(site.ear.reply(&txid, "ok")["revision"], 1);
