@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let now = Now { mono: Mono(1), utc: UtcMicros(1_780_272_000_000_000), lock: Lock::Locked };
     let name = NAMES.get(usize::from(*which)).unwrap_or(&"erase");
     let txid = match Commands::default().judge("li", name, payload, false, now) {
-        Ok((txid, _)) => txid,
+        Ok(asked) => asked.txid,
         Err(no) => no.answer.txid,
     };
     assert!(is_txid(&txid));
