@@ -27,6 +27,7 @@ use crate::control::{self, Order, Overlay, Setting, adopt};
 use crate::feed::board::Board;
 use crate::observe;
 use crate::status::Status;
+use crate::update;
 
 pub use demo::Demo;
 use demo::DemoLine;
@@ -194,8 +195,19 @@ pub async fn run(
     let overlay = control.as_ref().map(Control::overlay).unwrap_or_default();
     let sources = Sources::new(floor, sources, DemoLine::new(demo), overlay.clone());
     let on_air = OnAir::start(sources, config, bound, viewers, inside.metrics.clone()).await?;
+    let (updates, wishes) = mpsc::channel(1);
+    if let Some(Control::Revisions { dir, .. }) = &control {
+        let setting = update::Setting {
+            dir: dir.join("update"),
+            status: on_air.floor().status.clone(),
+            wall: on_air.floor().wall.clone(),
+            watched: Arc::new(on_air.watched()),
+            wishes,
+        };
+        house.tasks.spawn(update::run(setting, house.stop.child_token()));
+    }
     let orders = control.map(|c| c.start(overlay, on_air.config(), on_air.floor(), &house));
-    let mut orders = Orders::new(on_air, inside, file, orders);
+    let mut orders = Orders::new(on_air, inside, file, orders, updates);
 
     observe::tell_systemd(NotifyState::Ready);
     match page {

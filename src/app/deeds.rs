@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{Level, info};
 
 use super::Inside;
@@ -21,6 +21,7 @@ use crate::config::camera::ControlValue;
 use crate::control::{Deed, Done, Made, Undone};
 use crate::model::{self, Mono, Source, TagId};
 use crate::telemetry::modbus::write::{self, Outcome};
+use crate::update;
 
 /// Log lines in one answer, bytes.
 const LINES: usize = 256 << 10;
@@ -33,10 +34,16 @@ impl OnAir {
         &mut self,
         deed: Deed,
         inside: &Inside,
+        updates: &mpsc::Sender<update::Wish>,
         reply: oneshot::Sender<Done>,
     ) {
         let done = match deed {
             Deed::Snapshot { feed, width } => return self.show(&feed, width, reply),
+            Deed::Update { url, sha256, version, window, force } => {
+                let window = window.map(|(from, to)| update::Window { from, to });
+                let ask = update::Ask { url, sha256, version, window, force };
+                return begin_update(ask, updates, reply);
+            }
             Deed::Write { tag, value, until } => return self.write(&tag, value, until, reply),
             Deed::Cover(overlay) => {
                 self.sources().cover(overlay);
@@ -134,6 +141,26 @@ impl OnAir {
         filming.retune(|settings| settings.controls.extend(controls));
         Ok(told)
     }
+}
+
+/// Hands an update on: it is told by its health how it goes.
+fn begin_update(
+    ask: update::Ask,
+    updates: &mpsc::Sender<update::Wish>,
+    reply: oneshot::Sender<Done>,
+) {
+    let told = json!({ "version": ask.version, "follow": "health/update" });
+    let (begun, answer) = oneshot::channel();
+    let sent = updates.try_send(update::Wish { ask, reply: begun });
+    tokio::spawn(async move {
+        let refuse = |reason: String| Undone { refused: true, reason, ..Undone::default() };
+        let done = match (sent, answer.await) {
+            (Ok(()), Ok(Ok(()))) => Ok(Made::from(told)),
+            (Ok(()), Ok(Err(reason))) => Err(refuse(reason)),
+            _ => Err(refuse("another one is being looked at, or there is none to do it".into())),
+        };
+        let _ = reply.send(done);
+    });
 }
 
 /// A write's outcome, as its answer.

@@ -120,6 +120,16 @@ impl OnAir {
         Ok(())
     }
 
+    /// The name of a feed that somebody watches now.
+    pub(super) fn watched(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let showing = self.showing.subscribe();
+        move || {
+            let showing = showing.borrow().clone();
+            let watched = showing.feeds.iter().find(|feed| *feed.ring.watched().borrow() > 0);
+            watched.map(|feed| feed.id.to_string())
+        }
+    }
+
     /// What delivers.
     pub(super) fn sources(&mut self) -> &mut Sources {
         &mut self.sources

@@ -18,6 +18,7 @@ use super::listeners::VIEWERS;
 use super::on_air::OnAir;
 use crate::config::{self, Config};
 use crate::control::Order;
+use crate::update;
 
 /// The one place that changes what is on air.
 pub(super) struct Orders {
@@ -26,6 +27,7 @@ pub(super) struct Orders {
     file: Option<PathBuf>,
     /// Of control, which keeps revisions.
     control: Option<mpsc::Receiver<Order>>,
+    updates: mpsc::Sender<update::Wish>,
 }
 
 /// Why it is to end.
@@ -44,8 +46,9 @@ impl Orders {
         inside: Inside,
         file: Option<PathBuf>,
         control: Option<mpsc::Receiver<Order>>,
+        updates: mpsc::Sender<update::Wish>,
     ) -> Self {
-        Self { on_air, inside, file, control }
+        Self { on_air, inside, file, control, updates }
     }
 
     /// Does what is asked, until `stop` or until it cannot go on.
@@ -61,7 +64,7 @@ impl Orders {
                         let _ = reply.send(result.map_err(|error| format!("{error:#}")));
                     }
                     Order::Do(deed, reply) => {
-                        self.on_air.carry_out(deed, &self.inside, reply).await;
+                        self.on_air.carry_out(deed, &self.inside, &self.updates, reply).await;
                     }
                     Order::Restart => return End::Restart,
                 },

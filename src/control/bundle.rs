@@ -6,15 +6,14 @@
 //! Documents hold references to secrets, never secrets; so does the log.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::change::audit;
+use crate::disk::free;
 
 /// A bundle's greatest size, bytes.
 const MOST: usize = 512 << 10;
@@ -125,19 +124,8 @@ fn machine(dir: &Path) -> Value {
         "memory_kib": kib(&memory, "MemTotal"),
         "memory_available_kib": kib(&memory, "MemAvailable"),
         "own_memory_kib": kib(&own, "VmRSS"),
-        "disk_free_kib": free(dir),
+        "disk_free_kib": free(dir).map(|bytes| bytes / 1024),
     })
-}
-
-/// Of the file system that holds a directory.
-pub fn free(dir: &Path) -> Option<u64> {
-    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
-    // SAFETY: all-zero is a valid `statvfs`.
-    let mut of: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: both are valid for the call, which keeps neither.
-    let read = unsafe { libc::statvfs(path.as_ptr(), &mut of) };
-    #[allow(clippy::unnecessary_cast)] // 32 bits on small boxes
-    (read == 0).then(|| of.f_bavail as u64 * of.f_frsize as u64 / 1024)
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::bundle::free;
+use crate::disk::free;
 use crate::model::Mono;
 use crate::status::{State, Status};
 
 /// From look to look.
 const EVERY: Duration = Duration::from_secs(60);
-/// Less room than this is told, KiB: a document and the audit have to fit.
-const LITTLE: u64 = 16 << 10;
+/// Less room than this is told, bytes: a document and the audit have to fit.
+const LITTLE: u64 = 16 << 20;
 /// As parts are named.
 pub const PART: &str = "disk";
 
@@ -39,12 +39,14 @@ impl Disk {
         }
         self.next = now + EVERY;
         let room = free(&self.dir);
-        metrics::gauge!("floorcast_disk_free_bytes").set(room.unwrap_or_default() as f64 * 1024.0);
+        metrics::gauge!("floorcast_disk_free_bytes").set(room.unwrap_or_default() as f64);
         let (state, code, reason) = match (self.writes(), room) {
             (Err(error), _) => (State::NoSignal, "disk", format!("it takes no writes: {error}")),
-            (Ok(()), Some(room)) if room < LITTLE => {
-                (State::Suspect, "full", format!("{room} KiB left: free space or replace it"))
-            }
+            (Ok(()), Some(room)) if room < LITTLE => (
+                State::Suspect,
+                "full",
+                format!("{} KiB left: free space or replace it", room >> 10),
+            ),
             (Ok(()), _) => (State::Live, "", String::new()),
         };
         self.status.set_coded(PART, state, code, &reason);

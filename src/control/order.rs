@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::overlay::Overlay;
 use crate::config::Config;
 use crate::config::camera::ControlValue;
-use crate::model::{self, Mono};
+use crate::model::{self, Mono, UtcMicros};
 
 /// Something to be done with what is on air. One at a time: the others wait.
 pub enum Order {
@@ -65,6 +65,19 @@ pub enum Deed {
         value: model::Value,
         /// Nothing is sent later than this.
         until: Mono,
+    },
+    /// Install another version of the box's firmware.
+    Update {
+        /// Where its bundle is.
+        url: String,
+        /// Of the bundle, lower case.
+        sha256: String,
+        /// The version that the bundle has to have.
+        version: String,
+        /// From when until when the box may restart for it.
+        window: Option<(UtcMicros, UtcMicros)>,
+        /// Restart also while somebody watches.
+        force: bool,
     },
 }
 

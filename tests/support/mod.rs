@@ -7,3 +7,4 @@ pub mod mosquitto;
 pub mod nats;
 pub mod peer;
 pub mod rabbitmq;
+pub mod rauc;

@@ -12,4 +12,5 @@ mod kills;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
+mod updates;
 mod writes;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::super::change::Now;
 use super::super::change::request::{Refusal, expiry, object};
+use crate::clock::rfc3339;
 use crate::config::camera::ControlValue;
 use crate::model::{self, UtcMicros};
 
@@ -18,6 +19,8 @@ use crate::model::{self, UtcMicros};
 pub const PAYLOAD_MAX: usize = 16 << 10;
 /// Longer names and texts mean nothing here, characters.
 const TEXT_MAX: usize = 128;
+/// Longer addresses are refused, bytes.
+const URL_MAX: usize = 1024;
 /// Controls in one command.
 const CONTROLS_MAX: usize = 64;
 const WIDTH: RangeInclusive<u64> = 64..=3840;
@@ -85,6 +88,19 @@ pub enum Command {
         /// In the tag's own unit.
         value: model::Value,
     },
+    /// Install another version of the box's firmware.
+    Update {
+        /// Where its bundle is.
+        url: String,
+        /// Of the bundle.
+        sha256: String,
+        /// The version that the bundle has to have.
+        version: String,
+        /// From when until when the box may restart for it.
+        window: Option<(UtcMicros, UtcMicros)>,
+        /// Restart also while somebody watches.
+        force: bool,
+    },
 }
 
 /// A command as it was asked for.
@@ -106,6 +122,9 @@ enum Kind {
     Level,
     Controls,
     Scalar,
+    Url,
+    Hash,
+    Window,
 }
 
 /// A field's name, whether it has to be there, and what it may be.
@@ -113,7 +132,7 @@ type Field = (&'static str, bool, Kind);
 
 /// The fields of a command; `None` if there is no such command.
 fn fields(name: &str) -> Option<Vec<Field>> {
-    use Kind::{Controls, Level, Number, Scalar, Switch, Text};
+    use Kind::{Controls, Hash, Level, Number, Scalar, Switch, Text, Url, Window};
     Some(match name {
         "feed" | "privacy" => vec![("feed", true, Text), ("on", true, Switch)],
         "snapshot" => vec![("feed", true, Text), ("width", false, Number(WIDTH))],
@@ -123,12 +142,20 @@ fn fields(name: &str) -> Option<Vec<Field>> {
         "identify" => vec![("feed", false, Text), ("seconds", true, Number(SECONDS))],
         "control" => vec![("camera", true, Text), ("controls", true, Controls)],
         "write" => vec![("tag", true, Text), ("value", true, Scalar)],
+        "update" => vec![
+            ("url", true, Url),
+            ("sha256", true, Hash),
+            ("version", true, Text),
+            ("window", false, Window),
+            ("force", false, Switch),
+        ],
         _ => return None,
     })
 }
 
 /// All there are.
-const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control, write";
+const NAMES: &str =
+    "feed, privacy, snapshot, restart, logs, bundle, identify, control, write, update";
 
 /// Reads and checks a payload.
 ///
@@ -202,6 +229,24 @@ impl Kind {
                 ),
             ),
             Self::Scalar => (scalar(value).is_some(), "a number, true or false".into()),
+            Self::Url => {
+                let fits = value.as_str().is_some_and(|url| {
+                    let known = ["http://", "https://", "file:///"];
+                    url.len() <= URL_MAX && known.iter().any(|scheme| url.starts_with(scheme))
+                });
+                (fits, format!("http://, https:// or file:///, at most {URL_MAX} bytes"))
+            }
+            Self::Hash => {
+                let fits = value.as_str().is_some_and(|hash| {
+                    hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                });
+                (fits, "64 hexadecimal digits, as sha256sum prints them".into())
+            }
+            Self::Window => {
+                let want =
+                    "{\"from\": \"2026-03-01T22:00:00Z\", \"to\": …}, the end after the start";
+                (window(value).is_some(), want.into())
+            }
         };
         if fits { Ok(()) } else { Err(want) }
     }
@@ -224,6 +269,17 @@ fn controls(value: &Value) -> Option<BTreeMap<String, ControlValue>> {
         named.then(|| (name.clone(), value))
     };
     given.iter().map(one).collect()
+}
+
+/// Two times in order, RFC 3339.
+fn window(value: &Value) -> Option<(UtcMicros, UtcMicros)> {
+    let given = value.as_object().filter(|given| given.len() == 2)?;
+    let time = |key: &str| {
+        let (nanos, _) = rfc3339::parse(given.get(key)?.as_str()?)?;
+        Some(UtcMicros(nanos.div_euclid(1000)))
+    };
+    let (from, to) = (time("from")?, time("to")?);
+    (from < to).then_some((from, to))
 }
 
 /// What a register or a coil may hold.
@@ -259,6 +315,13 @@ fn command(name: &str, given: &Map<String, Value>) -> Option<Command> {
         "control" => Command::Control {
             camera: text("camera")?,
             controls: controls(given.get("controls")?)?,
+        },
+        "update" => Command::Update {
+            url: text("url")?,
+            sha256: text("sha256")?.to_ascii_lowercase(),
+            version: text("version")?,
+            window: given.get("window").and_then(window),
+            force: given.get("force").and_then(Value::as_bool).unwrap_or(false),
         },
         "write" => Command::Write { tag: text("tag")?, value: scalar(given.get("value")?)? },
         _ => return None,

@@ -92,6 +92,15 @@ fn mistakes_name_the_field() {
         ("write", json!({"tag": "speed", "value": "61"}), "value"),
         ("write", json!({"tag": "speed", "value": null}), "value"),
         ("write", json!({"tag": "speed", "value": [1]}), "value"),
+        ("update", json!({"url": "ftp://x", "sha256": "0", "version": "2"}), "url"),
+        ("update", json!({"url": "http://x/b", "sha256": "0", "version": "2"}), "sha256"),
+        ("update", json!({"url": "http://x/b", "sha256": "0".repeat(64)}), "version"),
+        (
+            "update",
+            json!({"url": "http://x/b", "sha256": "0".repeat(64), "version": "2",
+                "window": {"from": "2026-06-02T00:00:00Z", "to": "2026-06-01T00:00:00Z"}}),
+            "window",
+        ),
         ("erase", json!({}), "erase"),
     ] {
         let no = judge(name, fields.clone()).unwrap_err();
@@ -147,8 +156,9 @@ fn the_memory_is_bounded() {
     assert!(later.is_ok());
 }
 
-const NAMES: [&str; 10] = [
-    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write", "x",
+const NAMES: [&str; 11] = [
+    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write",
+    "update", "x",
 ];
 
 fn judge_bytes(bytes: &[u8]) {

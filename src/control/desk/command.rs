@@ -216,6 +216,9 @@ impl Desk {
             Command::Control { camera, controls } => {
                 (Deed::Control { camera, controls }, Then::Say)
             }
+            Command::Update { url, sha256, version, window, force } => {
+                (Deed::Update { url, sha256, version, window, force }, Then::Say)
+            }
             Command::Write { tag, value } => (Deed::Write { tag, value, until }, Then::Say),
         })
     }

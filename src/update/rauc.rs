@@ -1,0 +1,131 @@
+//! RAUC over D-Bus: it checks the bundle's signature and writes the other slot.
+//!
+//! Comes in: calls. Goes out: what RAUC says (its reference manual, "D-Bus API"). On a box
+//! without RAUC every call fails, with that as the reason.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::StreamExt;
+use zbus::Connection;
+use zbus::zvariant::Value;
+
+/// An installation is given up after this: a slot of 1 GB on a slow card takes minutes.
+const INSTALL: Duration = Duration::from_secs(3600);
+
+#[zbus::proxy(
+    interface = "de.pengutronix.rauc.Installer",
+    default_service = "de.pengutronix.rauc",
+    default_path = "/"
+)]
+trait Installer {
+    fn install_bundle(&self, source: &str, args: HashMap<&str, Value<'_>>) -> zbus::Result<()>;
+    fn info(&self, bundle: &str) -> zbus::Result<(String, String)>;
+    #[zbus(property)]
+    fn last_error(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn progress(&self) -> zbus::Result<(i32, String, i32)>;
+    #[zbus(property)]
+    fn compatible(&self) -> zbus::Result<String>;
+    #[zbus(property)]
+    fn boot_slot(&self) -> zbus::Result<String>;
+    #[zbus(signal)]
+    fn completed(&self, result: i32) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1"
+)]
+trait Logind {
+    fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+}
+
+/// The box's RAUC.
+pub struct Rauc {
+    bus: Connection,
+    installer: InstallerProxy<'static>,
+}
+
+impl Rauc {
+    /// Connects to the system's bus.
+    ///
+    /// # Errors
+    /// There is no bus.
+    pub async fn open() -> Result<Self> {
+        let bus = Connection::system().await.context("the system's D-Bus")?;
+        let installer = InstallerProxy::builder(&bus)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+            .context("RAUC's D-Bus interface")?;
+        Ok(Self { bus, installer })
+    }
+
+    /// Checks that a bundle is signed, for this board and of this version.
+    ///
+    /// # Errors
+    /// It is not; the reason is RAUC's.
+    pub async fn check(&self, bundle: &Path, version: &str) -> Result<()> {
+        let path = bundle.to_str().context("a path in UTF-8")?;
+        let ours = self.installer.compatible().await.context("ask RAUC for its board")?;
+        let (compatible, found) = self.installer.info(path).await.context("RAUC refuses it")?;
+        ensure!(compatible == ours, "the bundle is for {compatible:?}, the box is {ours:?}");
+        ensure!(found == version, "the bundle is version {found:?}, not {version:?}");
+        Ok(())
+    }
+
+    /// Writes the bundle to the other slot. `told` hears percent and step.
+    ///
+    /// # Errors
+    /// RAUC's reason.
+    pub async fn install(&self, bundle: &Path, mut told: impl FnMut(i32, &str)) -> Result<()> {
+        let path = bundle.to_str().context("a path in UTF-8")?;
+        let mut completed = self.installer.receive_completed().await.context("listen to RAUC")?;
+        self.installer.install_bundle(path, HashMap::new()).await.context("RAUC refuses it")?;
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        let done = tokio::time::timeout(INSTALL, async {
+            loop {
+                tokio::select! {
+                    signal = completed.next() => {
+                        let signal = signal.context("RAUC has ended")?;
+                        return Ok::<_, anyhow::Error>(signal.args().context("RAUC")?.result);
+                    }
+                    _ = look.tick() => {
+                        if let Ok((percent, step, _)) = self.installer.progress().await {
+                            told(percent, &step);
+                        }
+                    }
+                }
+            }
+        });
+        let result = done.await.context("RAUC did not come to an end within an hour")??;
+        if result != 0 {
+            let error = self.installer.last_error().await.unwrap_or_default();
+            anyhow::bail!("RAUC: {error}");
+        }
+        Ok(())
+    }
+
+    /// The bootloader's name of the slot that runs.
+    ///
+    /// # Errors
+    /// RAUC does not say.
+    pub async fn booted(&self) -> Result<String> {
+        let name = self.installer.boot_slot().await.context("ask RAUC which slot runs")?;
+        ensure!(!name.is_empty(), "RAUC does not know which slot runs");
+        Ok(name)
+    }
+
+    /// Restarts the box in order.
+    ///
+    /// # Errors
+    /// systemd refuses it.
+    pub async fn restart(&self) -> Result<()> {
+        let logind = LogindProxy::new(&self.bus).await.context("systemd-logind")?;
+        logind.reboot(false).await.context("systemd-logind refuses to restart the box")
+    }
+}

@@ -1,0 +1,221 @@
+//! Updates: fetched from nginx, installed by RAUC, asked for over MQTT.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::rig::{ROOT, Site};
+use crate::support::mosquitto::program;
+use crate::support::peer::{Peer, free_port, wait_port};
+use crate::support::rauc::Rauc;
+
+/// nginx over the files of a directory.
+struct Shop {
+    _process: Peer,
+    port: u16,
+}
+
+fn nginx(dir: &Path) -> Shop {
+    let (port, home) = (free_port(), dir.display());
+    let config = format!(
+        "daemon off;\nmaster_process off;\npid {home}/nginx.pid;\nerror_log {home}/nginx.log;\n\
+         events {{}}\nhttp {{\naccess_log off;\nclient_body_temp_path {home}/t1;\n\
+         proxy_temp_path {home}/t2;\nfastcgi_temp_path {home}/t3;\nuwsgi_temp_path {home}/t4;\n\
+         scgi_temp_path {home}/t5;\nserver {{ listen 127.0.0.1:{port}; root {home}; }}\n}}\n"
+    );
+    let file = dir.join("nginx.conf");
+    fs::write(&file, config).expect("nginx.conf");
+    let mut command = program("nginx");
+    command.arg("-c").arg(file).arg("-e").arg(dir.join("nginx.log"));
+    let process = Peer::start(&mut command, "nginx-light");
+    wait_port(port, Duration::from_secs(10));
+    Shop { _process: process, port }
+}
+
+/// A line to `port` whose first connection breaks after so many bytes; what was asked for.
+fn breaks_once(port: u16, after: usize) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let own = listener.local_addr().expect("address").port();
+    let (asked, count) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let heard = asked.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let (heard, count) = (heard.clone(), count.clone());
+            std::thread::spawn(move || {
+                let most =
+                    if count.fetch_add(1, Ordering::SeqCst) == 0 { after } else { usize::MAX };
+                pass(client, port, most, &heard);
+            });
+        }
+    });
+    (own, asked)
+}
+
+fn pass(mut client: TcpStream, port: u16, most: usize, heard: &Mutex<Vec<String>>) {
+    let mut request = [0; 4096];
+    let Ok(n) = client.read(&mut request) else { return };
+    heard.lock().unwrap().push(String::from_utf8_lossy(&request[..n]).into());
+    let mut server = TcpStream::connect(("127.0.0.1", port)).expect("nginx");
+    server.write_all(&request[..n]).expect("ask");
+    let (mut passed, mut part) = (0, [0; 8192]);
+    while passed < most {
+        let Ok(n @ 1..) = server.read(&mut part) else { break };
+        if client.write_all(&part[..n]).is_err() {
+            break;
+        }
+        passed += n;
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+fn sha256(file: &Path) -> String {
+    let out = Command::new("sha256sum").arg(file).output().expect("sha256sum");
+    String::from_utf8(out.stdout).expect("text")[..64].into()
+}
+
+/// A box in session whose bus has RAUC on it.
+fn site(rauc: &Rauc) -> Site {
+    let mut site = Site::new();
+    start(&mut site, rauc);
+    site
+}
+
+fn start(site: &mut Site, rauc: &Rauc) {
+    drop(site.daemon.take());
+    site.start(&[("DBUS_SYSTEM_BUS_ADDRESS", &rauc.address())]);
+}
+
+/// Waits until the update's health says this.
+fn health(site: &mut Site, code: &str, word: &str) {
+    let topic = format!("{ROOT}/health/update");
+    site.ear.wait(&format!("{code}: {word}"), |t, p| {
+        let reason = p["reason"].as_str().unwrap_or_default();
+        t == topic && p["code"] == code && reason.contains(word)
+    });
+}
+
+/// The box as it is after a restart, with slot `booted` running.
+fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, verdict: &Value) {
+    drop(site.daemon.take());
+    let file = site.state.path().join("update/update.json");
+    let mut record: Value =
+        serde_json::from_slice(&fs::read(&file).expect("record")).expect("JSON");
+    record["boot"] = json!("another boot");
+    fs::write(&file, record.to_string()).expect("record");
+    fs::write(site.state.path().join("update/verdict.json"), verdict.to_string()).expect("verdict");
+    rauc.boot(booted);
+    start(site, rauc);
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id").trim().into()
+}
+
+/// A connection that breaks is taken up where it ended; the bundle is installed beside what
+/// runs; the box waits for its window, and for its viewers unless it is told not to; and after
+/// the restart the health gate's word counts.
+#[test]
+fn an_update_comes_to_the_other_slot() {
+    let mut rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 7, "floorcast-test", "2.0", "");
+    let shop = nginx(rauc.dir.path());
+    let (port, asked) = breaks_once(shop.port, 300_000);
+    let mut site = site(&rauc);
+    let window = json!({ "from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z" });
+    let ask = json!({ "url": format!("http://127.0.0.1:{port}/new.raucb"),
+        "sha256": sha256(&bundle), "version": "2.0", "window": window });
+    let answer = site.command("update", ask.clone());
+    assert_eq!((&answer["status"], &answer["follow"]), (&json!("ok"), &json!("health/update")));
+    health(&mut site, "waiting", "window opens at 2100");
+    let requests = asked.lock().unwrap().clone();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(!requests[1].to_lowercase().contains("range: bytes=0-"), "{}", requests[1]);
+    let written = fs::read(rauc.dir.path().join("slot-b")).expect("slot");
+    let image = fs::read(rauc.dir.path().join("new.raucb.img")).expect("image");
+    assert!(written.starts_with(&image), "the slot has the image");
+    assert_eq!(fs::read_to_string(rauc.dir.path().join("boot/primary")).unwrap().trim(), "B");
+
+    let mut now = ask;
+    now.as_object_mut().unwrap().remove("window");
+    now["force"] = json!(true);
+    assert_eq!(site.command("update", now)["status"], "ok");
+    // No systemd is on that bus to restart this machine.
+    health(&mut site, "restarting", "login1");
+    restarted(&mut site, &mut rauc, "B", &json!({ "boot": boot_id(), "good": true }));
+    health(&mut site, "", "2.0 stays");
+}
+
+/// A slot that was given up is told with the health gate's reason.
+#[test]
+fn a_slot_that_was_given_up_is_told() {
+    let mut rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 9, "floorcast-test", "2.1", "");
+    let mut site = site(&rauc);
+    let url = format!("file://{}", bundle.display());
+    let ask = json!({ "url": url, "sha256": sha256(&bundle), "version": "2.1" });
+    assert_eq!(site.command("update", ask)["status"], "ok");
+    health(&mut site, "restarting", "login1");
+    let verdict = json!({ "boot": "that one", "good": false, "reason": "camera line: no frames" });
+    restarted(&mut site, &mut rauc, "A", &verdict);
+    health(&mut site, "failed", "back on slot A: camera line: no frames");
+}
+
+/// What is not signed by the right key, for this board, of this version or whole is not
+/// installed, and the reason is told; a good one afterwards is.
+#[test]
+fn a_bad_bundle_is_refused_with_the_reason() {
+    let rauc = Rauc::open();
+    let mut site = site(&rauc);
+    let good = rauc.bundle("good.raucb", 1, "floorcast-test", "3.0", "");
+    let cut = rauc.dir.path().join("cut.raucb");
+    fs::write(&cut, &fs::read(&good).expect("bundle")[..500_000]).expect("write");
+    let flipped = rauc.dir.path().join("flipped.raucb");
+    let mut bytes = fs::read(&good).expect("bundle");
+    bytes[400_000] ^= 1;
+    fs::write(&flipped, bytes).expect("write");
+    let stranger = rauc.bundle("stranger.raucb", 2, "floorcast-test", "3.0", "other-");
+    let board = rauc.bundle("board.raucb", 3, "another-board", "3.0", "");
+    let ask = |site: &mut Site, file: &Path, sha: &str, version: &str| {
+        let url = format!("file://{}", file.display());
+        let ask = json!({ "url": url, "sha256": sha, "version": version,
+            "window": { "from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z" } });
+        assert_eq!(site.command("update", ask)["status"], "ok");
+    };
+    let failed = [
+        (good.clone(), "0".repeat(64), "3.0", "not the one"),
+        (cut.clone(), sha256(&cut), "3.0", "RAUC"),
+        (flipped.clone(), sha256(&flipped), "3.0", "RAUC"),
+        (stranger.clone(), sha256(&stranger), "3.0", "RAUC"),
+        (board.clone(), sha256(&board), "3.0", "another-board"),
+        (good.clone(), sha256(&good), "3.1", "3.0"),
+        ("/nonexistent".into(), "0".repeat(64), "3.0", "/nonexistent"),
+    ];
+    for (file, sha, version, word) in &failed {
+        ask(&mut site, file, sha, version);
+        health(&mut site, "failed", word);
+    }
+    ask(&mut site, &good, &sha256(&good), "3.0");
+    health(&mut site, "waiting", "window");
+    let slot = fs::read(rauc.dir.path().join("slot-b")).expect("slot");
+    let image = fs::read(rauc.dir.path().join("good.raucb.img")).expect("image");
+    assert!(slot.starts_with(&image), "the slot has the image");
+}
+
+/// A box without RAUC says so.
+#[test]
+fn a_box_without_slots_says_so() {
+    let mut site = Site::new();
+    drop(site.daemon.take());
+    site.start(&[("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")]);
+    let ask = json!({ "url": "http://127.0.0.1/x", "sha256": "0".repeat(64), "version": "1" });
+    let answer = site.command("update", ask);
+    assert_eq!(answer["status"], "refused", "{answer}");
+    assert!(answer["reason"].as_str().is_some_and(|why| why.contains("D-Bus")), "{answer}");
+}
