@@ -3,7 +3,8 @@
 //! Comes in: messages, sent in the order in which they are handed over. Goes
 //! out: the broker's acknowledgement of each. When full: [`INFLIGHT`] messages
 //! without an acknowledgement, then handing over waits. A broker that leaves
-//! one unacknowledged for [`ACKNOWLEDGE`] is given up: the session ends.
+//! one unacknowledged for [`ACKNOWLEDGE`] is given up: the session ends. When a
+//! session ends, whoever waits hears at once that no acknowledgement will come.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub struct Publisher {
     room: Arc<Semaphore>,
     /// The greatest packet that the broker takes, bytes.
     packet_max: u32,
-    /// Ends the session.
-    stalled: CancellationToken,
+    /// Cancelled where the session has ended, or is to end.
+    over: CancellationToken,
 }
 
 /// Why a message did not get through.
@@ -63,14 +64,14 @@ impl std::error::Error for Unsent {}
 /// A message that was handed over.
 pub struct Receipt {
     notice: Notice,
-    stalled: CancellationToken,
+    over: CancellationToken,
     _room: OwnedSemaphorePermit,
 }
 
 impl Publisher {
-    pub(super) fn new(client: Client, packet_max: u32, stalled: CancellationToken) -> Self {
+    pub(super) fn new(client: Client, packet_max: u32, over: CancellationToken) -> Self {
         let room = Arc::new(Semaphore::new(INFLIGHT.into()));
-        Self { client, room, packet_max, stalled }
+        Self { client, room, packet_max, over }
     }
 
     /// Hands a message over; waits while too many are unacknowledged.
@@ -93,12 +94,12 @@ impl Publisher {
         let handed = async {
             let room = room.await.map_err(|_| Unsent::Lost)?;
             let notice = self.client.publish(topic, payload, qos, retain).await?;
-            Ok(Receipt { notice, stalled: self.stalled.clone(), _room: room })
+            Ok(Receipt { notice, over: self.over.clone(), _room: room })
         };
         // A session that hangs keeps its room to itself.
         tokio::select! {
             receipt = handed => receipt,
-            () = self.stalled.cancelled() => Err(Unsent::Lost),
+            () = self.over.cancelled() => Err(Unsent::Lost),
         }
     }
 
@@ -125,12 +126,15 @@ impl Receipt {
     /// # Errors
     /// The broker's refusal, or the end of the session.
     pub async fn acknowledged(self) -> Result<(), Unsent> {
-        match timeout(ACKNOWLEDGE, self.notice.acknowledged()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.stalled.cancel();
+        tokio::select! {
+            // What was answered before the end was answered.
+            biased;
+            answer = timeout(ACKNOWLEDGE, self.notice.acknowledged()) => answer.unwrap_or_else(|_| {
+                self.over.cancel();
                 Err(Unsent::Lost)
-            }
+            }),
+            // The library keeps what it had not taken from its queue, without an answer.
+            () = self.over.cancelled() => Err(Unsent::Lost),
         }
     }
 }

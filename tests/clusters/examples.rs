@@ -162,7 +162,6 @@ fn nats_keeps_to_the_roles() {
 
 /// `configs/rabbitmq/`: its rights hold.
 #[test]
-#[ignore = "a box whose session ended may wait long until RabbitMQ 3.10 lets it in again"]
 fn rabbitmq_keeps_to_the_roles() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let keys = keys(dir.path());
