@@ -6,4 +6,5 @@ pub mod daemon;
 pub mod mosquitto;
 pub mod nats;
 pub mod peer;
+pub mod places;
 pub mod rabbitmq;
