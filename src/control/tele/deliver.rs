@@ -87,6 +87,7 @@ struct Sent {
     seq: u64,
     bytes: usize,
     samples: u32,
+    late: bool,
     way: Way,
     since: Mono,
 }
@@ -156,8 +157,6 @@ impl Sender<'_> {
     /// Sends the unacknowledged records of the range, in order, until the session ends.
     async fn lane(&self, range: Range<u64>, late: bool) -> anyhow::Result<()> {
         let window = if late { REPLAY } else { LIVE };
-        let lane = if late { "late" } else { "live" };
-        let count = metrics::counter!("floorcast_tele_acknowledged_samples_total", "lane" => lane);
         let mut durable = self.outbox.durable();
         let mut cursor = Cursor::at(range.start);
         let (mut ahead, mut under_way, mut bytes) =
@@ -186,10 +185,7 @@ impl Sender<'_> {
                 Some((sent, outcome)) = under_way.next() => {
                     bytes -= sent.bytes;
                     match outcome {
-                        Outcome::Taken => {
-                            count.increment(sent.samples.into());
-                            self.outbox.acknowledge(settled..sent.seq + 1);
-                        }
+                        Outcome::Taken => self.outbox.acknowledge(settled..sent.seq + 1),
                         Outcome::Held => self.outbox.acknowledge(settled..sent.seq),
                         Outcome::Lost => {
                             // The others were under way, too.
@@ -223,7 +219,7 @@ impl Sender<'_> {
             Way::Aside => None,
         };
         let (samples, since) = (entry.samples, clock::now());
-        (Sent { topic: entry.topic, seq, bytes, samples, way, since }, handed)
+        (Sent { topic: entry.topic, seq, bytes, samples, late, way, since }, handed)
     }
 
     /// Waits for the broker's answer, and notes it.
@@ -233,10 +229,13 @@ impl Sender<'_> {
             Some(Ok(receipt)) => (receipt.acknowledged().await, true),
             Some(Err(unsent)) => (Err(unsent), false),
         };
-        let Sent { ref topic, seq, way, since, .. } = sent;
+        let Sent { ref topic, seq, samples, late, way, since, .. } = sent;
         let now = clock::now();
         let outcome = match answer {
             Ok(()) => {
+                let lane = if late { "late" } else { "live" };
+                metrics::counter!("floorcast_tele_acknowledged_samples_total", "lane" => lane)
+                    .increment(samples.into());
                 self.held.acknowledged(topic);
                 Outcome::Taken
             }
