@@ -17,8 +17,8 @@ PEERS=(dbus gstreamer1.0-tools jq libmodbus-dev mosquitto-clients nginx-light op
 PEER_SERVICES=(nginx.service)
 
 # Brokers of a larger site. The tests run them as children; their services stay off.
-CLUSTERS=(nats-server)
-CLUSTER_SERVICES=(nats-server.service)
+CLUSTERS=(nats-server rabbitmq-server)
+CLUSTER_SERVICES=(nats-server.service rabbitmq-server.service epmd.service epmd.socket)
 
 # Real browsers in a network of their own, with letters for both languages of the page.
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)

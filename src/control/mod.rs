@@ -23,6 +23,7 @@ mod order;
 pub mod outbox;
 pub mod overlay;
 mod post;
+mod suspects;
 pub mod tele;
 mod teller;
 mod told;

@@ -2,7 +2,8 @@
 //!
 //! Comes in: letters. Goes out: each to the broker, in order, until it is acknowledged;
 //! over the next session if one ends first. When full ([`QUEUE`], [`BYTES`]), what is said
-//! last is dropped and counted. What the broker refuses is dropped, counted and logged.
+//! last is dropped and counted. What the broker refuses is dropped, counted and logged;
+//! so is what ends one session after the other ([`suspects`](super::suspects)).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::suspects::{ASIDE, LIMIT, Suspects, Way};
+use crate::clock;
+use crate::model::Mono;
 use crate::mqtt::{Publisher, Unsent};
 
 /// Letters that wait.
@@ -73,6 +77,7 @@ impl Post {
 }
 
 async fn deliver(mut letters: mpsc::Receiver<Letter>, mut line: Line, waiting: Arc<AtomicUsize>) {
+    let mut suspects = Suspects::default();
     while let Some(letter) = letters.recv().await {
         waiting.fetch_sub(letter.payload.len(), Ordering::Relaxed);
         loop {
@@ -82,16 +87,43 @@ async fn deliver(mut letters: mpsc::Receiver<Letter>, mut line: Line, waiting: A
             };
             let Some(publisher) = publisher else { continue };
             let Letter { topic, payload, retain, passing } = &letter;
-            match publisher.publish(topic.clone(), payload.clone(), 1, *retain).await {
-                Ok(()) => break,
-                Err(Unsent::Lost) if *passing => break,
-                // This session has nothing more to offer.
-                Err(Unsent::Lost) => {
+            let way = suspects.way(topic, clock::now());
+            let publisher = match way {
+                Way::Free => publisher,
+                Way::Alone => publisher.alone(),
+                Way::Aside => {
+                    dropped("aside");
+                    break;
+                }
+            };
+            match say(&publisher, topic, payload.clone(), *retain).await {
+                Ok(()) => {
+                    suspects.answered(topic);
+                    break;
+                }
+                Err((Unsent::Lost, since)) => {
+                    let now = clock::now();
+                    if let Some(since) = since
+                        && suspects.ended(topic, way, now.since(since), now)
+                    {
+                        dropped("aside");
+                        warn!(
+                            topic,
+                            "put aside for {ASIDE:?}: it ended {LIMIT} sessions; give the box the \
+                             right to it, or raise the broker's limit for a message"
+                        );
+                        break;
+                    }
+                    // This session has nothing more to offer.
+                    if *passing {
+                        break;
+                    }
                     if line.changed().await.is_err() {
                         return;
                     }
                 }
-                Err(why) => {
+                Err((why, _)) => {
+                    suspects.answered(topic);
                     dropped("refused");
                     warn!(topic, "not published: {why}");
                     break;
@@ -99,4 +131,16 @@ async fn deliver(mut letters: mpsc::Receiver<Letter>, mut line: Line, waiting: A
             }
         }
     }
+}
+
+/// Publishes, and waits for the answer; with why not, since when it was under way.
+async fn say(
+    publisher: &Publisher,
+    topic: &str,
+    payload: Bytes,
+    retain: bool,
+) -> Result<(), (Unsent, Option<Mono>)> {
+    let sent = publisher.send(topic, payload, 1, retain).await.map_err(|why| (why, None))?;
+    let since = clock::now();
+    sent.acknowledged().await.map_err(|why| (why, Some(since)))
 }

@@ -3,14 +3,15 @@
 //! Comes in: messages, sent in the order in which they are handed over. Goes
 //! out: the broker's acknowledgement of each. When full: [`INFLIGHT`] messages
 //! without an acknowledgement, then handing over waits. A broker that leaves
-//! one unacknowledged for [`ACKNOWLEDGE`] is given up: the session ends.
+//! one unacknowledged for [`ACKNOWLEDGE`] is given up: the session ends. When a
+//! session ends, whoever waits hears at once that no acknowledgement will come.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -24,10 +25,12 @@ pub const ACKNOWLEDGE: Duration = Duration::from_secs(30);
 pub struct Publisher {
     client: Client,
     room: Arc<Semaphore>,
+    /// How much of the room a message takes.
+    share: u32,
     /// The greatest packet that the broker takes, bytes.
     packet_max: u32,
-    /// Ends the session.
-    stalled: CancellationToken,
+    /// Cancelled where the session has ended, or is to end.
+    over: CancellationToken,
 }
 
 /// Why a message did not get through.
@@ -61,16 +64,23 @@ impl fmt::Display for Unsent {
 impl std::error::Error for Unsent {}
 
 /// A message that was handed over.
-pub struct Receipt {
-    notice: Notice,
-    stalled: CancellationToken,
-    _room: OwnedSemaphorePermit,
-}
+pub struct Receipt(oneshot::Receiver<Result<(), Unsent>>);
 
 impl Publisher {
-    pub(super) fn new(client: Client, packet_max: u32, stalled: CancellationToken) -> Self {
+    pub(super) fn new(client: Client, packet_max: u32, over: CancellationToken) -> Self {
         let room = Arc::new(Semaphore::new(INFLIGHT.into()));
-        Self { client, room, packet_max, stalled }
+        Self { client, room, share: 1, packet_max, over }
+    }
+
+    /// For messages that go alone: handed over once the broker has answered for all others,
+    /// which wait for its answer in turn.
+    pub fn alone(&self) -> Self {
+        Self { share: INFLIGHT.into(), ..self.clone() }
+    }
+
+    /// Waits until the session has ended.
+    pub async fn ended(&self) {
+        self.over.cancelled().await;
     }
 
     /// Hands a message over; waits while too many are unacknowledged.
@@ -89,17 +99,27 @@ impl Publisher {
         if size > self.packet_max as usize {
             return Err(Unsent::TooLarge { size, most: self.packet_max });
         }
-        let room = self.room.clone().acquire_owned();
+        let room = self.room.clone().acquire_many_owned(self.share);
         let handed = async {
             let room = room.await.map_err(|_| Unsent::Lost)?;
             let notice = self.client.publish(topic, payload, qos, retain).await?;
-            Ok(Receipt { notice, stalled: self.stalled.clone(), _room: room })
+            Ok((notice, room))
         };
         // A session that hangs keeps its room to itself.
-        tokio::select! {
-            receipt = handed => receipt,
-            () = self.stalled.cancelled() => Err(Unsent::Lost),
-        }
+        let (notice, room) = tokio::select! {
+            handed = handed => handed?,
+            () = self.over.cancelled() => return Err(Unsent::Lost),
+        };
+        let (tell, answer) = oneshot::channel();
+        let over = self.over.clone();
+        // By itself: others get the room also where nobody looks at the receipt.
+        tokio::spawn(async move {
+            let answer = answer_to(notice, &over).await;
+            drop(room);
+            // Nobody may want to know.
+            let _ = tell.send(answer);
+        });
+        Ok(Receipt(answer))
     }
 
     /// Publishes; resolves when the broker has acknowledged, with `qos` 0 when
@@ -125,13 +145,20 @@ impl Receipt {
     /// # Errors
     /// The broker's refusal, or the end of the session.
     pub async fn acknowledged(self) -> Result<(), Unsent> {
-        match timeout(ACKNOWLEDGE, self.notice.acknowledged()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.stalled.cancel();
-                Err(Unsent::Lost)
-            }
-        }
+        self.0.await.unwrap_or(Err(Unsent::Lost))
+    }
+}
+
+async fn answer_to(notice: Notice, over: &CancellationToken) -> Result<(), Unsent> {
+    tokio::select! {
+        // What was answered before the end was answered.
+        biased;
+        answer = timeout(ACKNOWLEDGE, notice.acknowledged()) => answer.unwrap_or_else(|_| {
+            over.cancel();
+            Err(Unsent::Lost)
+        }),
+        // The library keeps what it had not taken from its queue, without an answer.
+        () = over.cancelled() => Err(Unsent::Lost),
     }
 }
 

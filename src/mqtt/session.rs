@@ -116,13 +116,16 @@ impl Session {
             Version::V4 => connection.message_max,
             Version::V5 => u32::MAX,
         });
-        let stalled = CancellationToken::new();
-        let publisher = Publisher::new(client.clone(), packet_max, stalled.clone());
+        let over = CancellationToken::new();
+        let publisher = Publisher::new(client.clone(), packet_max, over.clone());
         let pump = pump(poller, period, outbox, round_trip.clone());
+        let end = over.clone().drop_guard();
         let pump = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Also where it is dropped.
+            let _end = end;
             tokio::select! {
                 reason = pump => reason,
-                () = stalled.cancelled() => {
+                () = over.cancelled() => {
                     format!("the broker left a message unacknowledged for {ACKNOWLEDGE:?}")
                 }
             }

@@ -63,7 +63,6 @@ fn nats_carries_a_box() {
 
 /// The same over RabbitMQ.
 #[test]
-#[ignore = "a box whose session ended may wait long until RabbitMQ 3.10 lets it in again"]
 fn rabbitmq_carries_a_box() {
     all(RabbitMq::open());
 }

@@ -1,13 +1,14 @@
 //! Brokers that do not take what they are given.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use floorcast::mqtt::Unsent;
 use floorcast::status::State;
 
-use crate::rig::{Consumer, ROOT, Rig, broker};
+use crate::rig::{Consumer, DEADLINE, ROOT, Rig, broker};
 use crate::support::mosquitto::Mosquitto;
 
 /// The ACL forbids telemetry: the reason is told, nothing is lost, and with
@@ -32,6 +33,124 @@ async fn a_forbidden_topic_is_kept_until_it_is_allowed() {
     consumer.all(last).await;
     rig.delivered().await;
     rig.stop().await;
+}
+
+/// The ACL forbids one topic: the others go on, and with the right ACL its records follow in
+/// the same session, nothing lost.
+#[tokio::test]
+async fn a_forbidden_topic_holds_up_no_other() {
+    let acl = |allowed: &str| format!("topic read #\ntopic write ready\ntopic write {allowed}\n");
+    let mosquitto = Mosquitto::with(|dir, _| {
+        let one = acl(&format!("{ROOT}/tele/plc/unit-2"));
+        std::fs::write(dir.join("acl"), one).unwrap();
+        format!("allow_anonymous true\nacl_file {}\n", dir.join("acl").display())
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut consumer = Consumer::start(&mosquitto, "tele/#").await;
+    let mut rig = Rig::start(dir.path(), &broker(mosquitto.port, "version = \"5\""));
+    rig.live().await;
+    let mut came = 0;
+    for _ in 0..3 {
+        let last = rig.samples(300).await as i64;
+        rig.state("tele", |state, why| state == State::NoSignal && why.contains("unit-1")).await;
+        while came < last - 1 {
+            let got = consumer.record().await;
+            assert_eq!(got.topic, "/tele/plc/unit-2");
+            came = got.values.last().copied().expect("values");
+        }
+    }
+    let session = rig.status.get("control").unwrap().since;
+    std::fs::write(mosquitto.file("acl"), acl(&format!("{ROOT}/#"))).unwrap();
+    mosquitto.signal("HUP");
+    tokio::time::pause();
+    rig.state("tele", |state, _| state == State::Live).await;
+    tokio::time::resume();
+    let mut next = 2;
+    while next <= 900 {
+        let got = consumer.record().await;
+        if got.topic == "/tele/plc/unit-1" && got.values[0] == next {
+            next = got.values.last().expect("values") + 2;
+        }
+    }
+    assert_eq!(rig.status.get("control").unwrap().since, session, "the session was lost");
+    rig.delivered().await;
+    rig.stop().await;
+}
+
+/// A broker that hangs up at a topic, as RabbitMQ does where a right is lacking: after five
+/// sessions that topic waits, told with the remedy, and the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_ends_sessions_is_kept_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tx, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for (session, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            let tx = tx.clone();
+            std::thread::spawn(move || {
+                hang_up_at("unit-1", stream, |record| _ = tx.send((session, record)))
+            });
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(dir.path(), &broker(port, "version = \"3.1.1\""));
+    rig.state("tele", |_, _| true).await;
+    rig.samples(40).await;
+    let reason = rig.state("tele", |state, _| state == State::NoSignal).await;
+    assert!(reason.contains("unit-1") && reason.contains("give the box the right"), "{reason}");
+    rig.samples(40).await;
+    // What was made before and since, of the other unit.
+    let (mut values, mut last) = (BTreeSet::new(), 0);
+    while values.len() < 40 {
+        let next = tokio::time::timeout(DEADLINE, taken.recv()).await.expect("in time");
+        let (session, record) = next.expect("the broker");
+        let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+        for sample in record["samples"].as_array().expect("samples") {
+            assert_eq!(sample["tag"], "n2");
+            values.insert(sample["v"].as_i64());
+        }
+        last = session;
+    }
+    assert_eq!(last, 5, "sessions that ended");
+    assert!(rig.outbox.waiting() > 0, "unit-1 was lost");
+    rig.stop().await;
+}
+
+/// A broker by MQTT 3.1.1 that takes everything but one topic, at which it hangs up.
+fn hang_up_at(
+    forbidden: &str,
+    mut stream: TcpStream,
+    taken: impl Fn(Vec<u8>),
+) -> std::io::Result<()> {
+    loop {
+        let mut head = [0; 1];
+        stream.read_exact(&mut head)?;
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let mut byte = [0; 1];
+            stream.read_exact(&mut byte)?;
+            length |= usize::from(byte[0] & 0x7f) << shift;
+            shift += 7;
+            if byte[0] < 0x80 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body)?;
+        match head[0] >> 4 {
+            1 => stream.write_all(&[0x20, 2, 0, 0])?,
+            3 => {
+                let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                if body[2..2 + topic].ends_with(forbidden.as_bytes()) {
+                    return Ok(());
+                }
+                stream.write_all(&[0x40, 2, body[2 + topic], body[3 + topic]])?;
+                taken(body.split_off(4 + topic));
+            }
+            12 => stream.write_all(&[0xd0, 0])?,
+            _ => {}
+        }
+    }
 }
 
 /// The broker takes only small packets: the reason says what to do, nothing is

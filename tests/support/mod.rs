@@ -6,5 +6,6 @@ pub mod daemon;
 pub mod mosquitto;
 pub mod nats;
 pub mod peer;
+pub mod places;
 pub mod rabbitmq;
 pub mod rauc;

@@ -5,13 +5,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::mosquitto::{Broker, program};
 use super::peer::{Peer, free_port, wait_port};
 
 /// Debian's own: without the script in `/usr/sbin` that wants another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// A busy machine takes its time over it.
+const START: Duration = Duration::from_secs(180);
 
 /// One node at a time: each takes much of a small machine while it starts.
 static ONE: Mutex<()> = Mutex::new(());
@@ -68,6 +71,7 @@ impl RabbitMq {
     /// Starts it, on the same port if it ran before.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.log()).expect("log");
+        let before = self.starts();
         let dir = self.dir.path();
         let [mapper, own] = self.erlang;
         let mut command = Command::new(SERVER);
@@ -89,7 +93,19 @@ impl RabbitMq {
             // A script and the machine that it starts: ended together.
             .process_group(0);
         self.node = Some(Peer::start(&mut command, "rabbitmq-server"));
-        wait_port(self.port, Duration::from_secs(180));
+        let deadline = Instant::now() + START;
+        // Its ports are open before it knows its users.
+        while self.starts() == before {
+            assert!(Instant::now() < deadline, "RabbitMQ did not start within {START:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        wait_port(self.port, Duration::from_secs(10));
+    }
+
+    /// How often it has started.
+    fn starts(&self) -> usize {
+        let log = std::fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(&log).matches("Server startup complete").count()
     }
 
     /// SIGKILL, to all of it.

@@ -8,27 +8,7 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use crate::rig::{ROOT, Site, USER, apply, soon};
-
-const REPLACE: &[&str] = &["before", "written", "renamed", "synced"];
-
-/// The places that a change passes until it is confirmed.
-#[rustfmt::skip]
-const PLACES: [(&str, &[&str]); 14] = [
-    ("propose", &["before", "reply"]),
-    ("propose.seen", REPLACE),
-    ("propose.audit", &["before", "synced"]),
-    ("propose.trial", REPLACE),
-    ("probation", &["before", "reply"]),
-    ("confirm.seen", REPLACE),
-    ("confirm.audit", &["before", "synced"]),
-    ("confirm.previous", REPLACE),
-    ("confirm.commit", &["before", "renamed", "synced"]),
-    ("confirm.previous", &["kept"]),
-    ("confirmed.audit", &["before", "synced"]),
-    ("applied.seen", REPLACE),
-    ("confirmed.seen", REPLACE),
-    ("confirmed", &["before", "reply"]),
-];
+use crate::support::places::CHANGE;
 
 /// A box that is soon on air, and what its technician knows.
 struct Box {
@@ -109,7 +89,7 @@ impl Box {
 #[test]
 fn killed_at_any_step_the_box_has_a_good_revision() {
     let mut one = Box::new();
-    for (at, steps) in PLACES {
+    for (at, steps) in CHANGE {
         for step in steps {
             let place = format!("{at}.{step}");
             drop(one.site.daemon.take());
@@ -121,7 +101,7 @@ fn killed_at_any_step_the_box_has_a_good_revision() {
             one.comes_back(&place, &document, confirmed);
         }
     }
-    let n: usize = PLACES.iter().map(|(_, steps)| steps.len()).sum();
+    let n: usize = CHANGE.iter().map(|(_, steps)| steps.len()).sum();
     assert!(n >= 30);
 }
 

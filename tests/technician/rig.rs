@@ -27,6 +27,7 @@ pub const USER: &str = "li";
 pub struct Listener {
     _process: Peer,
     lines: Receiver<(String, Value)>,
+    granted: Receiver<()>,
     /// What came, in order.
     pub heard: Vec<(String, Value)>,
     /// Where the next wait begins.
@@ -40,7 +41,9 @@ impl Listener {
 
     /// With other options of `mosquitto_sub`.
     pub fn with(broker: &impl Broker, options: &[&str]) -> Self {
-        let mut command = program("mosquitto_sub");
+        // It says what it does (-d) as it does it (stdbuf).
+        let mut command = program("stdbuf");
+        command.args(["-oL", "mosquitto_sub", "-d"]);
         command.args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-q", "1"]);
         // A JPEG is no line of text.
         command.args(["-T", "+/+/+/+/cmd/res/+/+/jpeg"]);
@@ -48,16 +51,29 @@ impl Listener {
         command.stdout(Stdio::piped());
         let mut process = Peer::start(&mut command, "mosquitto-clients");
         let out = process.0.stdout.take().expect("stdout");
-        let (tx, lines) = channel();
+        let ((tx, lines), (grant, granted)) = (channel(), channel());
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if line.starts_with("Subscribed (mid") {
+                    let _ = grant.send(());
+                }
+                if !line.starts_with("floorcast/") {
+                    continue;
+                }
                 let (topic, payload) = line.split_once(' ').unwrap_or((&line, ""));
                 let payload = serde_json::from_str(payload).unwrap_or(Value::Null);
                 // The test may have ended: then nobody reads.
                 let _ = tx.send((topic.to_owned(), payload));
             }
         });
-        Self { _process: process, lines, heard: Vec::new(), from: 0 }
+        Self { _process: process, lines, granted, heard: Vec::new(), from: 0 }
+    }
+
+    /// Waits until the broker has answered for what it asks: what RabbitMQ has stored does
+    /// not come by a wildcard later.
+    pub fn subscribed(self) -> Self {
+        self.granted.recv_timeout(SOON).expect("subscribed");
+        self
     }
 
     /// Waits for a message that `pick` accepts, among those after the last one found.
@@ -161,7 +177,7 @@ impl<B: Broker> Site<B> {
         edit(&mut first);
         let seed = toml::to_string(&first).expect("TOML");
         let state = tempfile::tempdir().expect("temporary directory");
-        let ear = Listener::new(&broker);
+        let ear = Listener::new(&broker).subscribed();
         let mut site = Self { broker, state, seed, first, daemon: None, ear, next: 0 };
         site.start(&[]);
         site

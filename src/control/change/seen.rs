@@ -149,3 +149,49 @@ impl Seen {
         replace(store, at, FILE, &slot::seal(&file))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::Disk;
+    use super::*;
+    use crate::clock::Lock;
+    use crate::model::Mono;
+
+    /// When the file is full, requests are refused until the first have expired, and one
+    /// of those does not run again when the clock is set back.
+    #[test]
+    fn a_full_memory_refuses_and_forgets_only_what_has_expired() {
+        const NOON: i64 = 1_800_000_000_000_000;
+        let now = |utc| Now { mono: Mono(0), utc: UtcMicros(utc), lock: Lock::Locked };
+        let entry = |expires| Entry {
+            op: "apply".into(),
+            expires: UtcMicros(expires),
+            outcome: Outcome::Refused,
+            revision: None,
+            reason: String::new(),
+            open: false,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Disk::open(dir.path()).unwrap();
+        let mut seen = Seen::default();
+        let first = (1..SEEN_MAX as i64)
+            .map(|n| (("li".to_owned(), n.to_string()), entry(NOON + HOUR / 2 + n)));
+        seen.entries.extend(first);
+        let mut ask = |seen: &mut Seen, txid, at: i64| {
+            seen.remember(&mut store, "apply", ("li", txid), entry(at + HOUR), now(at))
+        };
+        ask(&mut seen, "last", NOON).unwrap();
+        let full = ask(&mut seen, "one more", NOON + HOUR / 2).unwrap_err();
+        assert!(full.to_string().contains("4096 requests"), "{full}");
+        assert!(seen.get("li", "one more").is_none() && seen.get("li", "1").is_some());
+        // The first has expired, and nothing else.
+        ask(&mut seen, "one more", NOON + HOUR / 2 + 1).unwrap();
+        assert!(seen.get("li", "1").is_none() && seen.get("li", "2").is_some());
+        let mut seen = Seen::open(&Disk::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(seen.entries.len(), SEEN_MAX);
+        assert!(seen.may_be_forgotten(UtcMicros(NOON + HOUR / 2 + 1), now(NOON + HOUR / 4)));
+        assert!(!seen.may_be_forgotten(UtcMicros(NOON + HOUR / 2 + 2), now(NOON + HOUR / 4)));
+        seen.forget(UtcMicros(NOON + 2 * HOUR + 1));
+        assert!(seen.entries.is_empty());
+    }
+}

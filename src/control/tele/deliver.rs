@@ -7,30 +7,31 @@
 //! for a backlog. Each lane keeps its order.
 //!
 //! When full: a lane waits with [`LIVE`] or [`REPLAY`] unacknowledged; the
-//! records wait in the outbox. A broker that refuses one is asked again after
-//! [`ASK_AGAIN`]: until then nothing is sent, and nothing is lost.
+//! records wait in the outbox. So do those of a topic that the broker does not
+//! take ([`held`](super::held)): the others go on, and nothing is lost.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::message;
+use super::held::Held;
+use crate::clock;
 use crate::control::outbox::{Cursor, Outbox, Record};
-use crate::mqtt::{Publisher, Unsent};
+use crate::control::suspects::Way;
+use crate::model::Mono;
+use crate::mqtt::{Publisher, Receipt, Unsent};
 use crate::status::{State, Status};
 
 /// The part's name in the status.
 pub const PART: &str = "tele";
-
-/// A broker that refused a record is asked again after this time.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How much a lane sends before the first of it is acknowledged.
 struct Window {
@@ -53,112 +54,203 @@ pub async fn run(
     status: Status,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let held = Held::new(status.clone(), PART);
     loop {
         let session = sessions.borrow_and_update().clone();
-        let state = if session.is_some() { State::Live } else { State::Connecting };
-        status.set(PART, state, "");
-        let sending = async {
-            let Some(publisher) = session else { return std::future::pending().await };
-            let border = *outbox.durable().borrow();
-            let lane = |range, late| {
-                let (outbox, publisher) = (outbox.clone(), publisher.clone());
-                Lane { outbox, publisher, root: &root, range, late }.run()
-            };
-            tokio::try_join!(lane(border..u64::MAX, false), lane(0..border, true)).map(drop)
-        };
+        if let Some(publisher) = session {
+            held.session();
+            let way = Sender { outbox: &outbox, root: &root, held: &held, publisher };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                ended = way.serve() => ended?,
+            }
+        }
+        status.set(PART, State::Connecting, "");
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             changed = sessions.changed() => changed.context("sessions ended")?,
-            ended = sending => {
-                let wait = match ended {
-                    Ok(()) | Err(Failure::Unsent(_, Unsent::Lost)) => {
-                        status.set(PART, State::Connecting, "");
-                        Duration::MAX
-                    }
-                    Err(Failure::Unsent(topic, refused)) => {
-                        status.set(PART, State::NoSignal, &format!("{topic}: {refused}"));
-                        ASK_AGAIN
-                    }
-                    Err(Failure::Other(error)) => return Err(error),
-                };
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    changed = sessions.changed() => changed.context("sessions ended")?,
-                    () = tokio::time::sleep(wait) => {}
-                }
-            }
         }
     }
 }
 
-/// Why a lane ended.
-enum Failure {
-    /// The message on this topic did not get through.
-    Unsent(String, Unsent),
-    Other(anyhow::Error),
-}
-
-struct Lane<'a> {
-    outbox: Arc<Outbox>,
-    publisher: Publisher,
+/// Sends over one session.
+struct Sender<'a> {
+    outbox: &'a Arc<Outbox>,
     root: &'a str,
-    range: Range<u64>,
-    late: bool,
+    held: &'a Held,
+    publisher: Publisher,
 }
 
-impl Lane<'_> {
-    /// Sends the unacknowledged records of the range, in order.
-    async fn run(self) -> Result<(), Failure> {
-        let window = if self.late { REPLAY } else { LIVE };
-        let lane = if self.late { "late" } else { "live" };
-        let sent = metrics::counter!("floorcast_tele_acknowledged_samples_total", "lane" => lane);
+/// A record that was to be sent.
+struct Sent {
+    topic: String,
+    seq: u64,
+    bytes: usize,
+    samples: u32,
+    late: bool,
+    way: Way,
+    since: Mono,
+}
+
+/// Unless it waits, whether it was handed over.
+type Handed = Option<Result<Receipt, Unsent>>;
+
+/// What came of it.
+enum Outcome {
+    /// The broker has it.
+    Taken,
+    /// It waits in the outbox, and its topic with it.
+    Held,
+    /// The session has ended.
+    Lost,
+}
+
+impl Sender<'_> {
+    /// Both lanes until the session ends; anew when a topic need wait no longer.
+    async fn serve(&self) -> anyhow::Result<()> {
+        loop {
+            let border = *self.outbox.durable().borrow();
+            let lanes = async {
+                tokio::try_join!(self.lane(border..u64::MAX, false), self.lane(0..border, true))
+            };
+            tokio::select! {
+                ended = lanes => return ended.map(drop),
+                tried = self.try_again() => match tried? {
+                    Outcome::Lost => return Ok(()),
+                    Outcome::Taken | Outcome::Held => {}
+                },
+            }
+        }
+    }
+
+    /// Waits for the time of a topic that waits, and sends its first record until one is
+    /// taken, or the session ends.
+    async fn try_again(&self) -> anyhow::Result<Outcome> {
+        loop {
+            let Some((topic, seq, until)) = self.held.next() else {
+                self.held.changed().await;
+                continue;
+            };
+            tokio::select! {
+                () = sleep(until.since(clock::now())) => {}
+                () = self.held.changed() => continue,
+            }
+            let first = self.read(&mut Cursor::at(seq), seq + 1, 1).await?.into_iter().next();
+            // It went for room: so the next one is the first.
+            let Some(record) = first else {
+                self.held.freed(&topic);
+                return Ok(Outcome::Held);
+            };
+            let (sent, handed) = self.send(record, true, Way::Alone).await;
+            match self.outcome(sent, handed).await.1 {
+                Outcome::Held => continue,
+                Outcome::Taken => {
+                    self.outbox.acknowledge(seq..seq + 1);
+                    self.held.freed(&topic);
+                    return Ok(Outcome::Taken);
+                }
+                Outcome::Lost => return Ok(Outcome::Lost),
+            }
+        }
+    }
+
+    /// Sends the unacknowledged records of the range, in order, until the session ends.
+    async fn lane(&self, range: Range<u64>, late: bool) -> anyhow::Result<()> {
+        let window = if late { REPLAY } else { LIVE };
         let mut durable = self.outbox.durable();
-        let mut cursor = Cursor::at(self.range.start);
+        let mut cursor = Cursor::at(range.start);
         let (mut ahead, mut under_way, mut bytes) =
             (Vec::new().into_iter(), FuturesOrdered::new(), 0);
-        let mut acknowledged = self.range.start;
+        // What is before this was settled.
+        let mut settled = range.start;
         loop {
-            let until = self.range.end.min(*durable.borrow_and_update());
+            let until = range.end.min(*durable.borrow_and_update());
             if ahead.len() == 0 && cursor.seq < until {
                 ahead = self.read(&mut cursor, until, window.bytes).await?.into_iter();
             }
             let room = under_way.len() < window.messages && bytes < window.bytes;
             if room && let Some(record) = ahead.next() {
-                let Record { seq, entry } = record;
-                let topic = format!("{}/{}", self.root, entry.topic);
-                let payload = message(seq, self.late, &entry.body);
-                let size = payload.len();
-                // Waits for acknowledgements of others at most: this lane's own
-                // are fewer than a session takes.
-                let receipt = match self.publisher.send(&topic, payload, 1, false).await {
-                    Ok(receipt) => receipt,
-                    Err(unsent) => return Err(Failure::Unsent(topic, unsent)),
-                };
-                bytes += size;
-                under_way.push_back(async move {
-                    let answer = receipt.acknowledged().await;
-                    (seq, size, entry.samples, answer.map_err(|e| Failure::Unsent(topic, e)))
-                });
+                let way = self.held.way(&record.entry.topic, record.seq, clock::now());
+                let (sent, handed) = self.send(record, late, way).await;
+                bytes += sent.bytes;
+                under_way.push_back(self.outcome(sent, handed));
                 continue;
             }
-            if under_way.is_empty() && ahead.len() == 0 && cursor.seq >= self.range.end {
+            if under_way.is_empty() && ahead.len() == 0 && cursor.seq >= range.end {
                 // Also what was in none of the segments any more.
-                self.outbox.acknowledge(acknowledged..self.range.end);
+                self.outbox.acknowledge(settled..range.end);
                 return Ok(());
             }
             tokio::select! {
-                Some((seq, size, samples, answer)) = under_way.next() => {
-                    answer?;
-                    bytes -= size;
-                    sent.increment(samples.into());
-                    self.outbox.acknowledge(acknowledged..seq + 1);
-                    acknowledged = seq + 1;
+                Some((sent, outcome)) = under_way.next() => {
+                    bytes -= sent.bytes;
+                    match outcome {
+                        Outcome::Taken => self.outbox.acknowledge(settled..sent.seq + 1),
+                        Outcome::Held => self.outbox.acknowledge(settled..sent.seq),
+                        Outcome::Lost => {
+                            // The others were under way, too.
+                            while let Some((sent, outcome)) = under_way.next().await {
+                                if let Outcome::Taken = outcome {
+                                    self.outbox.acknowledge(sent.seq..sent.seq + 1);
+                                }
+                            }
+                            return Ok(());
+                        }
+                    }
+                    settled = sent.seq + 1;
                 }
-                changed = durable.changed(), if ahead.len() == 0 && cursor.seq < self.range.end => {
-                    changed.map_err(|error| Failure::Other(error.into()))?;
+                changed = durable.changed(), if ahead.len() == 0 && cursor.seq < range.end => {
+                    changed?;
                 }
+                () = self.publisher.ended(), if under_way.is_empty() => return Ok(()),
             }
         }
+    }
+
+    /// Hands a record over, unless its topic waits.
+    async fn send(&self, record: Record, late: bool, way: Way) -> (Sent, Handed) {
+        let Record { seq, entry } = record;
+        let topic = format!("{}/{}", self.root, entry.topic);
+        let payload = message(seq, late, &entry.body);
+        let bytes = payload.len();
+        let handed = match way {
+            Way::Free => Some(self.publisher.send(&topic, payload, 1, false).await),
+            Way::Alone => Some(self.publisher.alone().send(&topic, payload, 1, false).await),
+            Way::Aside => None,
+        };
+        let (samples, since) = (entry.samples, clock::now());
+        (Sent { topic: entry.topic, seq, bytes, samples, late, way, since }, handed)
+    }
+
+    /// Waits for the broker's answer, and notes it.
+    async fn outcome(&self, sent: Sent, handed: Handed) -> (Sent, Outcome) {
+        let (answer, under_way) = match handed {
+            None => return (sent, Outcome::Held),
+            Some(Ok(receipt)) => (receipt.acknowledged().await, true),
+            Some(Err(unsent)) => (Err(unsent), false),
+        };
+        let Sent { ref topic, seq, samples, late, way, since, .. } = sent;
+        let now = clock::now();
+        let outcome = match answer {
+            Ok(()) => {
+                let lane = if late { "late" } else { "live" };
+                metrics::counter!("floorcast_tele_acknowledged_samples_total", "lane" => lane)
+                    .increment(samples.into());
+                self.held.acknowledged(topic);
+                Outcome::Taken
+            }
+            Err(Unsent::Lost) => {
+                if under_way {
+                    self.held.ended(topic, seq, way, now.since(since), now);
+                }
+                Outcome::Lost
+            }
+            Err(why) => {
+                self.held.refused(topic, seq, why.to_string(), now);
+                Outcome::Held
+            }
+        };
+        (sent, outcome)
     }
 
     async fn read(
@@ -166,13 +258,13 @@ impl Lane<'_> {
         cursor: &mut Cursor,
         until: u64,
         enough: usize,
-    ) -> Result<Vec<Record>, Failure> {
+    ) -> anyhow::Result<Vec<Record>> {
         let (outbox, mut from) = (self.outbox.clone(), cursor.clone());
         let read = spawn_blocking(move || {
             let records = outbox.read(&mut from, until, enough);
             (records, from)
         });
-        let (records, moved) = read.await.map_err(|error| Failure::Other(error.into()))?;
+        let (records, moved) = read.await?;
         *cursor = moved;
         Ok(records)
     }

@@ -25,6 +25,7 @@
 
 pub mod batch;
 pub mod deliver;
+mod held;
 
 use std::sync::Arc;
 use std::time::Duration;
