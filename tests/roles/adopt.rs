@@ -68,6 +68,77 @@ fn soon() -> String {
     String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
 }
 
+/// What a box comes with: nothing but the door.
+fn fresh(site: &Site, door: u16) -> String {
+    format!(
+        "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [control.door]\nurl = \"mqtts://localhost:{door}\"\nca_file = \"{}\"\n",
+        site.key("ca.pem").display()
+    )
+}
+
+/// `floorcast ctl adopt` of the engineer `eva`; its exit code and what it printed.
+fn adopt(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floorcast"));
+    let broker = format!("mqtts://localhost:{}", site.port);
+    command.args(["ctl", "adopt", "--broker", &broker, "--json"]).args(args);
+    command.arg("--ca").arg(site.key("ca.pem")).arg("--cert").arg(site.key("user-eva.pem"));
+    command.arg("--key").arg(site.key("user-eva.key")).current_dir(site.dir.path());
+    command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+    let out = command.output().expect("floorcast ctl adopt");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (out.status.code(), text(out.stdout), text(out.stderr))
+}
+
+/// One command makes a box that knocks one of the site, under its name and with its
+/// rights; what stands in the way is said with the remedy.
+#[test]
+fn one_command_adopts_a_box() {
+    let site = Site::start();
+    let door = free_port();
+    let _door = site.run("door.conf", 8884, door);
+    let state = tempfile::tempdir().expect("temporary directory");
+    let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
+    let shown = |line: &str, what: &str| {
+        let (_, rest) = line.split_once("waiting to be adopted")?.1.split_once(what)?;
+        Some(rest.split(['"', ' ']).find(|word| !word.is_empty())?.to_owned())
+    };
+    let within = Duration::from_secs(10);
+    let serial = &*daemon.line(within, |line| shown(line, "serial="));
+    let print = &*daemon.line(within, |line| shown(line, "fingerprint="));
+    for (args, code, words) in [
+        (&[serial, "birch-works/line-3"][..], 2, "the keys in site-keys are those of"),
+        (&[serial, "amber-works/line/3"], 2, "use SITE/BOX"),
+        (&[serial, "line-3", "--dir", "none"], 2, "floorcast pki init"),
+        (&[serial, "line-3", "--dial", "mqtt://b"], 2, "--dial \"mqtt://b\": use mqtts://"),
+        (&["sn-9", "line-3", "--yes", "--within", "1"], 4, "nobody of serial sn-9 knocked"),
+        // Nobody is there to compare it.
+        (&[serial, "line-3"], 3, print),
+        // The name is another key's.
+        (&[serial, "line-1", "--yes"], 3, "box-line-1.pem: is there already"),
+        (
+            &[serial, "line-3", "--yes", "--install", "exit 7"],
+            1,
+            "exit status: 7; the box is signed, but not invited",
+        ),
+    ] {
+        let (ended, out, err) = adopt(&site, args);
+        assert_eq!((ended, &*out), (Some(code), ""), "{args:?}: {err}");
+        assert!(err.contains(words), "{args:?}: {err}");
+    }
+    let install = format!("cp site-keys/acl etc/acl && kill -HUP {}", site.pid());
+    let sure = ["--fingerprint", print, "--install", &install];
+    let (ended, out, err) = adopt(&site, &[&[serial, "amber-works/line-3"], &sure[..]].concat());
+    assert_eq!(ended, Some(0), "{err}");
+    let told: Value = serde_json::from_str(&out).expect("one JSON value");
+    assert_eq!((&told["box"], &told["state"]["online"]), (&json!("line-3"), &json!(true)), "{out}");
+    assert_eq!((told["serial"].as_str(), told["fingerprint"].as_str()), (Some(serial), Some(print)));
+    let (ended, _, err) = adopt(&site, &[&[serial, "line-3"], &sure[..]].concat());
+    assert_eq!(ended, Some(3), "{err}");
+    assert!(err.contains("is there already, and online"), "{err}");
+}
+
 /// A fresh box knocks, an engineer adopts it, a technician gives it a camera, and a viewer
 /// sees it.
 #[tokio::test(flavor = "multi_thread")]
@@ -76,13 +147,7 @@ async fn a_fresh_box_becomes_a_live_feed() {
     let door = free_port();
     let _door = site.run("door.conf", 8884, door);
     let state = tempfile::tempdir().expect("temporary directory");
-    let seed = format!(
-        "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
-         [metrics]\nlisten = \"127.0.0.1:0\"\n\
-         [control.door]\nurl = \"mqtts://localhost:{door}\"\nca_file = \"{}\"\n",
-        site.key("ca.pem").display()
-    );
-    let mut daemon = Daemon::with_state(&seed, state.path(), &[]);
+    let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
     let [functions, knock, adopt] = readme();
 
     let said = as_printed(&site, &functions, &knock);

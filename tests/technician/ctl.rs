@@ -194,6 +194,16 @@ fn a_change_is_applied_and_taken_back() {
     assert_eq!(ctl(&site, &["get", "--json"]).ended(0).values(), [site.document()]);
 }
 
+/// The box's own schema is printed, as text and as one line of JSON.
+#[test]
+fn the_schema_is_the_boxes_own() {
+    let site = Site::new();
+    let schema = floorcast::config::schema::schema();
+    let ran = ctl(&site, &["schema"]).ended(0);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).expect("JSON"), schema);
+    assert_eq!(ctl(&site, &["schema", "--json"]).ended(0).values(), [schema]);
+}
+
 /// A change that nobody keeps is back by itself, and the tool says so.
 #[test]
 fn a_change_that_nobody_keeps_is_back() {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-pub use identity::Identity;
+pub use identity::{Identity, fingerprint};
 use invitation::Invitation;
 
 use super::change::Now;
