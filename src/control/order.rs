@@ -56,6 +56,8 @@ pub enum Deed {
         /// By name.
         controls: BTreeMap<String, ControlValue>,
     },
+    /// What the machine has: cameras, encoders with a trial each, serial lines.
+    Probe,
 }
 
 /// What came of a deed, or why nothing did.

@@ -196,7 +196,8 @@ impl Adopt {
         let mut waiting = false;
         let heard = loop {
             // A box that has just come is heard at once.
-            let soon = if waiting { until } else { until.min(Instant::now() + Duration::from_secs(1)) };
+            let soon =
+                if waiting { until } else { until.min(Instant::now() + Duration::from_secs(1)) };
             let Some(Message { topic, payload, retained, .. }) = call.next(soon).await? else {
                 if Instant::now() >= until {
                     break None;

@@ -17,7 +17,7 @@ use super::end::{Code, bad, silent};
 use super::look::word;
 use super::out::Out;
 use super::reach::Target;
-use super::talk::{soon, txid};
+use super::talk::{ANSWER, soon, txid};
 use crate::control::topics::Topics;
 
 /// What is done at once and changes no configuration.
@@ -85,6 +85,8 @@ pub enum Command {
         #[arg(short, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Show what the box has to work with: cameras, encoders, serial lines.
+    Probe,
     /// Write a register, where the box's list allows it; engineers only.
     Write {
         /// The tag.
@@ -150,6 +152,7 @@ impl Command {
                 "logs"
             }
             Self::Bundle { .. } => "bundle",
+            Self::Probe => "probe",
             Self::Write { tag, value } => {
                 put("tag", json!(tag));
                 put("value", scalar(value));
@@ -157,6 +160,15 @@ impl Command {
             }
         };
         Ok((name, Value::Object(fields)))
+    }
+
+    /// How long its answer takes at most, usually.
+    pub fn usual(&self) -> Duration {
+        match self {
+            // Every encoder is tried.
+            Self::Probe => Duration::from_secs(70),
+            _ => ANSWER,
+        }
     }
 
     /// Where a snapshot goes.
@@ -234,6 +246,8 @@ pub async fn send(
             store(path, serde_json::to_string_pretty(bundle)?.as_bytes())?;
             out.line(&format!("{}: written", path.display()));
         }
+        // The box's own table, whatever its version has.
+        Command::Probe => out.lines(answer["text"].as_str().unwrap_or_default()),
         _ => tell(name, &answer, out),
     }
     Ok(Code::Done)

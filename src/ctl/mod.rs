@@ -43,7 +43,7 @@ pub struct Arguments {
     /// Print one JSON value a line, and nothing else, on standard output.
     #[arg(long, global = true)]
     json: bool,
-    /// How long to wait for an answer [default: 10; rollback, adopt: 60; discover: 2
+    /// How long to wait for an answer [default: 10; rollback, adopt: 60; probe: 70; discover: 2
     /// after the last box; tail: for ever].
     #[arg(long, global = true, value_name = "SECONDS", env = "FLOORCAST_WITHIN",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -108,12 +108,7 @@ pub fn run(arguments: Arguments, all: clap::Command, keys: Keys) -> ExitCode {
     }
 }
 
-fn start(
-    arguments: Arguments,
-    all: clap::Command,
-    keys: Keys,
-    out: Out,
-) -> anyhow::Result<Code> {
+fn start(arguments: Arguments, all: clap::Command, keys: Keys, out: Out) -> anyhow::Result<Code> {
     let ask = match arguments.command {
         Command::Completion { shell } => return Ok(complete(shell, all)),
         Command::Ask(ask) => ask,
@@ -150,6 +145,8 @@ async fn perform(
         Ask::State => look::state(target, within.unwrap_or(ANSWER), out).await,
         Ask::Tail { topics, tele } => tail::tail(target, topics, *tele, within, out).await,
         Ask::Change(change) => change::ask(change, target, within, out).await,
-        Ask::Order(order) => command::send(order, target, within.unwrap_or(ANSWER), out).await,
+        Ask::Order(order) => {
+            command::send(order, target, within.unwrap_or(order.usual()), out).await
+        }
     }
 }

@@ -8,8 +8,8 @@ use super::index::{Index, Role};
 use super::name::Subject;
 
 /// What the commands of a technician are called; `write` is for engineers.
-const COMMANDS: [&str; 8] =
-    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle"];
+const COMMANDS: [&str; 9] =
+    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "probe"];
 
 /// Where boxes without a site are.
 const NEW: &str = "floorcast/v1/new";

@@ -133,7 +133,10 @@ fn one_command_adopts_a_box() {
     assert_eq!(ended, Some(0), "{err}");
     let told: Value = serde_json::from_str(&out).expect("one JSON value");
     assert_eq!((&told["box"], &told["state"]["online"]), (&json!("line-3"), &json!(true)), "{out}");
-    assert_eq!((told["serial"].as_str(), told["fingerprint"].as_str()), (Some(serial), Some(print)));
+    assert_eq!(
+        (told["serial"].as_str(), told["fingerprint"].as_str()),
+        (Some(serial), Some(print))
+    );
     let (ended, _, err) = adopt(&site, &[&[serial, "line-3"], &sure[..]].concat());
     assert_eq!(ended, Some(3), "{err}");
     assert!(err.contains("is there already, and online"), "{err}");

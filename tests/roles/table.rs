@@ -4,8 +4,10 @@
 pub const PEOPLE: [&str; 5] = ["vic", "tom", "eva", "line-1", "box:line-1"];
 
 const OPERATIONS: [&str; 6] = ["validate", "apply", "confirm", "rollback", "get", "schema"];
-const COMMANDS: [&str; 9] =
-    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "write"];
+const COMMANDS: [&str; 10] = [
+    "control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "probe",
+    "write",
+];
 
 /// Every topic that is tried.
 pub fn topics() -> Vec<String> {

@@ -78,6 +78,8 @@ pub enum Command {
         /// By name.
         controls: BTreeMap<String, ControlValue>,
     },
+    /// What the box has to work with.
+    Probe,
 }
 
 /// A command as it was asked for.
@@ -114,12 +116,13 @@ fn fields(name: &str) -> Option<Vec<Field>> {
         "bundle" => vec![],
         "identify" => vec![("feed", false, Text), ("seconds", true, Number(SECONDS))],
         "control" => vec![("camera", true, Text), ("controls", true, Controls)],
+        "probe" => vec![],
         _ => return None,
     })
 }
 
 /// All there are.
-const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control";
+const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control, probe";
 
 /// Reads and checks a payload.
 ///
@@ -243,6 +246,7 @@ fn command(name: &str, given: &Map<String, Value>) -> Option<Command> {
             camera: text("camera")?,
             controls: controls(given.get("controls")?)?,
         },
+        "probe" => Command::Probe,
         _ => return None,
     })
 }

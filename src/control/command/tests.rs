@@ -143,8 +143,9 @@ fn the_memory_is_bounded() {
     assert!(later.is_ok());
 }
 
-const NAMES: [&str; 10] = [
-    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write", "x",
+const NAMES: [&str; 11] = [
+    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "probe",
+    "write", "x",
 ];
 
 fn judge_bytes(bytes: &[u8]) {

@@ -2,7 +2,7 @@
 //!
 //! Comes in: a command. Goes out: its audit line, then what it asks of the application,
 //! then its answer. The desk does not wait for what takes long: at most [`AT_ONCE`] run,
-//! more are refused. One that is not done within [`WITHIN`] has failed.
+//! more are refused. One that is not done within [`WITHIN`] ([`PROBED`]: a probe) has failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use crate::status::{State, Status};
 pub(super) const AT_ONCE: usize = 16;
 /// A command is done within this, or has failed.
 const WITHIN: Duration = Duration::from_secs(10);
+/// A probe: a driver that hangs has its own deadline for each trial.
+const PROBED: Duration = Duration::from_secs(60);
 /// A camera is closed or open within this, or the answer says how it is by then.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -100,6 +102,7 @@ impl Desk {
                 return self.refused(user, &answer, now);
             }
         };
+        let within = if matches!(deed, Deed::Probe) { PROBED } else { WITHIN };
         let noted = block_in_place(|| self.changes.command(user, name, &txid, None, now));
         let (reply, done) = oneshot::channel();
         // In order with what came before and comes after.
@@ -107,9 +110,9 @@ impl Desk {
         let (answer, status) = (answer(End::Ok), self.status.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let done = match (sent, timeout(WITHIN, done).await) {
+            let done = match (sent, timeout(within, done).await) {
                 (Ok(()), Ok(Ok(done))) => done,
-                (Ok(()), Err(_)) => Err(format!("not done within {} s", WITHIN.as_secs())),
+                (Ok(()), Err(_)) => Err(format!("not done within {} s", within.as_secs())),
                 _ => Err("the application has ended".into()),
             };
             let (answer, jpeg) = finish(answer, done, then, &status).await;
@@ -175,6 +178,7 @@ impl Desk {
             Command::Control { camera, controls } => {
                 (Deed::Control { camera, controls }, Then::Say)
             }
+            Command::Probe => (Deed::Probe, Then::Say),
         })
     }
 
