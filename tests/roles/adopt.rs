@@ -1,6 +1,7 @@
 //! From a fresh box to a live feed: the shipped brokers with their rights, keys of the
 //! real `floorcast pki`, the real box, and nothing but mosquitto's tools.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::client::{Ask, Notice, Viewer};
 use crate::site::Site;
 use crate::support::daemon::Daemon;
 use crate::support::mosquitto::program;
-use crate::support::peer::free_port;
+use crate::support::peer::{Peer, free_port, python, script};
 
 /// The commands of the README, without those that only look.
 fn readme() -> [String; 3] {
@@ -140,6 +141,45 @@ fn one_command_adopts_a_box() {
     let (ended, _, err) = adopt(&site, &[&[serial, "line-3"], &sure[..]].concat());
     assert_eq!(ended, Some(3), "{err}");
     assert!(err.contains("is there already, and online"), "{err}");
+}
+
+/// A box that comes with nothing but the site's authority finds the door by what the door
+/// announces, and knocks neither at a plain broker nor at the door of another site.
+#[test]
+fn a_door_is_found_on_the_local_network() {
+    let site = Site::start();
+    let [door, foreign] = [free_port(), free_port()];
+    let _door = site.run("door.conf", 8884, door);
+    let other = Site::prepared();
+    let _foreign = other.run("door.conf", 8884, foreign);
+    let mut peer = Command::new(python());
+    peer.arg(script("announce.py")).args([
+        format!("a-plain-broker,{},", site.port),
+        format!("another-site,{foreign},floorcast=door"),
+        format!("our-door,{door},floorcast=door"),
+    ]);
+    let mut peer = Peer::start(peer.stdout(Stdio::piped()), "zeroconf");
+    let mut said = BufReader::new(peer.0.stdout.take().expect("stdout")).lines();
+    assert_eq!(said.next().expect("a line").expect("text"), "ready");
+    let seed = fresh(&site, door).replace(
+        &format!("mqtts://localhost:{door}\"\n"),
+        "mqtts://_secure-mqtt._tcp.local\"\nserver_name = \"localhost\"\n",
+    );
+    let state = tempfile::tempdir().expect("temporary directory");
+    let mut daemon = Daemon::with_state(&seed, state.path(), &[]);
+    let within = Duration::from_secs(20);
+    for name in ["another-site", "our-door"] {
+        daemon.line(within, |line| {
+            (line.contains("found a door") && line.contains(name)).then_some(())
+        });
+    }
+    let mut hello = program("mosquitto_sub");
+    hello.args(["-h", "localhost", "-p", &site.port.to_string(), "-C", "1", "-W", "40"]);
+    hello.arg("--cafile").arg(site.key("ca.pem")).arg("--cert").arg(site.key("user-eva.pem"));
+    hello.arg("--key").arg(site.key("user-eva.key")).args(["-t", "floorcast/v1/new/+/hello"]);
+    let heard: Value = serde_json::from_slice(&hello.output().expect("mosquitto_sub").stdout)
+        .expect("a greeting at the site's broker");
+    assert!(heard["request"].is_string(), "{heard}");
 }
 
 /// A fresh box knocks, an engineer adopts it, a technician gives it a camera, and a viewer
