@@ -10,8 +10,10 @@ use floorcast::control::command::Commands;
 use floorcast::model::{Mono, UtcMicros};
 use libfuzzer_sys::fuzz_target;
 
-const NAMES: [&str; 9] =
-    ["feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write"];
+const NAMES: [&str; 11] = [
+    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write",
+    "probe", "update",
+];
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, payload)) = data.split_first() else { return };

@@ -103,10 +103,16 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Pki(arguments) => {
-            observe::say(&pki::run(arguments, std::time::SystemTime::now().into())?);
+            observe::say(&pki::run(arguments, now())?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Ctl(arguments) => Ok(ctl::run(*arguments, Cli::command())),
+        Command::Ctl(arguments) => {
+            let keys = ctl::Keys {
+                site: |dir| pki::site(dir, now()),
+                admit: |dir, id, request, force| pki::admit(dir, id, request, force, now()),
+            };
+            Ok(ctl::run(*arguments, Cli::command(), keys))
+        }
         #[cfg(feature = "sim")]
         Command::Demo { config, strip } => {
             let text = match &config {
@@ -116,6 +122,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             on_air(&text, config, Some(Demo { strip }))
         }
     }
+}
+
+fn now() -> time::OffsetDateTime {
+    std::time::SystemTime::now().into()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

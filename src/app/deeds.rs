@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tracing::{Level, info};
 
 use super::Inside;
 use super::on_air::OnAir;
+use crate::capture;
 use crate::capture::snapshot::{Picture, Wish};
 use crate::clock::{self, WallClock, rfc3339};
 use crate::config::camera::ControlValue;
@@ -27,6 +29,10 @@ use crate::update;
 const LINES: usize = 256 << 10;
 /// For a bundle, which cuts them by itself.
 const ALL: usize = 1 << 20;
+/// A probe's answer, bytes.
+const PROBED: usize = 256 << 10;
+/// Who may probe.
+static PROBE: Semaphore = Semaphore::const_new(1);
 
 impl OnAir {
     /// Does it, and answers.
@@ -57,6 +63,7 @@ impl OnAir {
             Deed::Inside => Ok(all_of(inside)),
             Deed::Identify { feed, seconds } => self.identify(feed.as_deref(), seconds),
             Deed::Control { camera, controls } => self.control(&camera, controls),
+            Deed::Probe => return probe(reply),
         };
         // Who asked may have given up.
         let _ = reply.send(done.map(Made::from).map_err(|error| format!("{error:#}").into()));
@@ -163,6 +170,21 @@ fn begin_update(
     });
 }
 
+/// One at a time: its trials take the encoders' time. A trial that hangs keeps the next
+/// probe out until its own deadline.
+fn probe(reply: oneshot::Sender<Done>) {
+    tokio::spawn(async move {
+        let done = match PROBE.try_acquire() {
+            Ok(_permit) => match spawn_blocking(|| probed(&capture::probe::report())).await {
+                Ok(body) => Ok(Made::from(body)),
+                Err(error) => Err(error.to_string().into()),
+            },
+            Err(_) => Err("another probe is under way".to_owned().into()),
+        };
+        let _ = reply.send(done);
+    });
+}
+
 /// A write's outcome, as its answer.
 fn told(outcome: Outcome, wall: &WallClock) -> Done {
     let code = outcome.code();
@@ -187,6 +209,22 @@ fn told(outcome: Outcome, wall: &WallClock) -> Done {
             undone(false, reason, remedy, json!({ "outcome": code }))
         }
     }
+}
+
+/// A report as an answer: without what would make it too large.
+fn probed(report: &capture::probe::Report) -> Value {
+    let mut body = json!(report);
+    body["text"] = json!(report.to_string());
+    if body.to_string().len() > PROBED {
+        let cameras = body["cameras"].as_array_mut().into_iter().flatten();
+        for camera in cameras {
+            (camera["formats"], camera["controls"]) = (json!([]), json!([]));
+        }
+        let text: String = report.to_string().chars().take(PROBED / 4).collect();
+        body["text"] = json!(text);
+        body["cut"] = json!(true);
+    }
+    body
 }
 
 fn logs(inside: &Inside, lines: usize, level: Option<&str>) -> Result<Value> {

@@ -1,11 +1,13 @@
 //! What there is to work with: `floorcast probe`.
 //!
 //! Comes in: nothing but the machine. Goes out: every camera with its port,
-//! formats and controls, and every rung of the encoder ladder with the result
-//! of a real trial: as a table for people, or as JSON for programs.
+//! formats and controls, every rung of the encoder ladder with the result of a
+//! real trial, and the lasting names of serial lines: as a table for people, or as
+//! JSON for programs. More than [`LINES`] serial lines are left out.
 
 mod table;
 
+use std::path::Path;
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -25,7 +27,13 @@ const WANTED: Wanted =
 /// How long a trial may take: an emulated machine is slow.
 const TRIAL: Duration = Duration::from_secs(10);
 
-/// Cameras and encoders of this machine.
+/// Where udev keeps names of serial lines that stay; the first that has any.
+const SERIAL: [&str; 2] = ["/dev/serial/by-id", "/dev/serial/by-path"];
+
+/// Serial lines that are listed.
+const LINES: usize = 64;
+
+/// Cameras, encoders and serial lines of this machine.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `GStreamer 1.22.0`
@@ -34,6 +42,8 @@ pub struct Report {
     pub cameras: Vec<CameraReport>,
     /// In the ladder's order.
     pub encoders: Vec<trial::Trial>,
+    /// For `serial` in the configuration.
+    pub serial: Vec<String>,
 }
 
 /// One camera.
@@ -73,18 +83,29 @@ pub struct FormatReport {
 
 /// Looks at the machine. Blocks for seconds: every encoder is tried.
 pub fn report() -> Report {
+    let serial = SERIAL.map(|dir| names(Path::new(dir))).into_iter().find(|all| !all.is_empty());
+    let serial = serial.unwrap_or_default();
     let gstreamer = match gst::init() {
         Ok(()) => gst::version_string().to_string(),
         Err(error) => {
             let gstreamer = format!("GStreamer does not start: {error}");
-            return Report { gstreamer, cameras: Vec::new(), encoders: Vec::new() };
+            return Report { gstreamer, cameras: Vec::new(), encoders: Vec::new(), serial };
         }
     };
     Report {
         gstreamer,
         cameras: discovery::here().iter().map(camera).collect(),
         encoders: encoders(),
+        serial,
     }
+}
+
+/// The paths in a directory, sorted; none where there is no such directory.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().take(LINES);
+    let mut paths: Vec<_> = entries.map(|entry| entry.path().display().to_string()).collect();
+    paths.sort();
+    paths
 }
 
 fn camera(found: &Found) -> CameraReport {
@@ -139,6 +160,18 @@ fn encoders() -> Vec<trial::Trial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Serial lines are listed by their lasting names, as the configuration wants them.
+    #[test]
+    fn serial_lines_have_their_lasting_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["usb-b", "usb-a"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        assert_eq!(names(dir.path()), [path("usb-a"), path("usb-b")]);
+        assert!(names(&dir.path().join("none")).is_empty());
+    }
 
     /// Every rung is in the report with a figure or a reason, the software ones tried.
     #[test]

@@ -19,7 +19,8 @@ pub struct ControlFile {
     #[serde(rename = "broker")]
     pub brokers: Vec<ConnectionFile>,
     /// Where a box without a site waits to be adopted: only looked at while there is no
-    /// broker. A fresh box has no certificate, so the door asks for none.
+    /// broker. A fresh box has no certificate, so the door asks for none. With `url =
+    /// "mqtts://_secure-mqtt._tcp.local"` it is looked for on the local network by DNS-SD.
     pub door: Option<ConnectionFile>,
     /// Publish the samples of all tags, public or not: the broker is the plant's.
     pub telemetry: bool,
@@ -88,6 +89,23 @@ mod tests {
         assert_eq!(control.brokers.iter().map(|b| &*b.host).collect::<Vec<_>>(), ["b", "a"]);
         assert_eq!((control.telemetry, control.outbox_max), (true, 256 << 20));
         assert_eq!(config::load("").unwrap().control.brokers, []);
+    }
+
+    /// Only the door is looked for, and only where it is encrypted.
+    #[test]
+    fn only_a_door_is_looked_for() {
+        let url = |url: &str| format!("url = \"{url}\"\nca_file = \"ca.pem\"");
+        let nearby = url("mqtts://_secure-mqtt._tcp.local");
+        let door = config::load(&format!("[control.door]\n{nearby}")).unwrap().control.door;
+        assert!(door.is_some_and(|door| door.is_nearby()));
+        for text in [
+            format!("[[control.broker]]\n{nearby}"),
+            format!("[control.door]\n{}", url("mqtts://_http._tcp.local")),
+            "[control.door]\nurl = \"mqtt://_secure-mqtt._tcp.local\"".into(),
+        ] {
+            let first = &problems(&text)[0];
+            assert!(first.contains(".url: ") && first.contains("only [control.door]"), "{first}");
+        }
     }
 
     /// Every mistake is named by its key.

@@ -79,6 +79,8 @@ pub enum Deed {
         /// Restart also while somebody watches.
         force: bool,
     },
+    /// What the machine has: cameras, encoders with a trial each, serial lines.
+    Probe,
 }
 
 /// What came of a deed, or why nothing did.

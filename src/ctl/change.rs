@@ -54,6 +54,8 @@ pub enum Change {
         #[arg(long)]
         toml: bool,
     },
+    /// Print the JSON Schema of the configurations that the box takes.
+    Schema,
 }
 
 /// Asks, and prints what came of it.
@@ -75,6 +77,7 @@ pub async fn ask(
         Change::Confirm { revision } => confirm(&mut talk, *revision, out).await,
         Change::Rollback { terms } => trial::rollback(&mut talk, *terms, out).await,
         Change::Get { toml } => get(&mut talk, *toml, out).await,
+        Change::Schema => schema(&mut talk, out).await,
     };
     talk.close().await;
     ended
@@ -90,6 +93,18 @@ async fn get(talk: &mut Talk, toml: bool, out: Out) -> anyhow::Result<Code> {
         true => toml::to_string_pretty(&document).context("the document as TOML")?,
         false => serde_json::to_string_pretty(&document)?,
     });
+    Ok(Code::Done)
+}
+
+/// Prints the box's own schema: its version's, whatever this tool's is.
+async fn schema(talk: &mut Talk, out: Out) -> anyhow::Result<Code> {
+    let said = talk.exchange(Op::Schema, json!({})).await?;
+    let schema = &said.1["schema"];
+    if said.0.status != Outcome::Ok || !schema.is_object() {
+        return Ok(refused(&said, None, out));
+    }
+    out.value(schema);
+    out.lines(&serde_json::to_string_pretty(schema)?);
     Ok(Code::Done)
 }
 

@@ -17,7 +17,7 @@ use super::end::{Code, bad, silent};
 use super::look::word;
 use super::out::Out;
 use super::reach::Target;
-use super::talk::{soon, txid};
+use super::talk::{ANSWER, soon, txid};
 use crate::control::topics::Topics;
 
 /// What is done at once and changes no configuration.
@@ -85,6 +85,8 @@ pub enum Command {
         #[arg(short, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Show what the box has to work with: cameras, encoders, serial lines.
+    Probe,
     /// Write a register, where the box's list allows it; engineers only.
     Write {
         /// The tag.
@@ -92,6 +94,26 @@ pub enum Command {
         /// The value: a number, true, false, or text.
         #[arg(allow_hyphen_values = true)]
         value: String,
+    },
+    /// Install another version of the box's firmware; engineers only.
+    Update {
+        /// Where the bundle is: http://, https://, or file:/// on the box.
+        url: String,
+        /// The version that it has to have.
+        #[arg(long)]
+        version: String,
+        /// Of the bundle, as sha256sum prints it.
+        #[arg(long)]
+        sha256: String,
+        /// The box may restart from then on, RFC 3339 [default: at once].
+        #[arg(long, requires = "to")]
+        from: Option<String>,
+        /// And until then.
+        #[arg(long, requires = "from")]
+        to: Option<String>,
+        /// Restart also while somebody watches.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -150,13 +172,33 @@ impl Command {
                 "logs"
             }
             Self::Bundle { .. } => "bundle",
+            Self::Probe => "probe",
             Self::Write { tag, value } => {
                 put("tag", json!(tag));
                 put("value", scalar(value));
                 "write"
             }
+            Self::Update { url, version, sha256, from, to, force } => {
+                put("url", json!(url));
+                put("version", json!(version));
+                put("sha256", json!(sha256));
+                if let (Some(from), Some(to)) = (from, to) {
+                    put("window", json!({ "from": from, "to": to }));
+                }
+                put("force", json!(force));
+                "update"
+            }
         };
         Ok((name, Value::Object(fields)))
+    }
+
+    /// How long its answer takes at most, usually.
+    pub fn usual(&self) -> Duration {
+        match self {
+            // Every encoder is tried.
+            Self::Probe => Duration::from_secs(70),
+            _ => ANSWER,
+        }
     }
 
     /// Where a snapshot goes.
@@ -234,6 +276,8 @@ pub async fn send(
             store(path, serde_json::to_string_pretty(bundle)?.as_bytes())?;
             out.line(&format!("{}: written", path.display()));
         }
+        // The box's own table, whatever its version has.
+        Command::Probe => out.lines(answer["text"].as_str().unwrap_or_default()),
         _ => tell(name, &answer, out),
     }
     Ok(Code::Done)

@@ -4,6 +4,7 @@
 //! Goes out: requests and commands, tables and JSON. It can do nothing that plain
 //! MQTT cannot: a box does not know which tool asks.
 
+mod adopt;
 mod call;
 mod change;
 mod command;
@@ -24,6 +25,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
+use adopt::Adopt;
+pub use adopt::Keys;
 use change::Change;
 use command::Command as Order;
 use end::Code;
@@ -40,8 +43,8 @@ pub struct Arguments {
     /// Print one JSON value a line, and nothing else, on standard output.
     #[arg(long, global = true)]
     json: bool,
-    /// How long to wait for an answer [default: 10; rollback: 60; discover: 2 after the
-    /// last box; tail: for ever].
+    /// How long to wait for an answer [default: 10; rollback, adopt: 60; probe: 70; discover: 2
+    /// after the last box; tail: for ever].
     #[arg(long, global = true, value_name = "SECONDS", env = "FLOORCAST_WITHIN",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     within: Option<u64>,
@@ -73,6 +76,8 @@ enum Command {
 enum Ask {
     /// List the boxes at the broker, and fresh ones that knock.
     Discover,
+    /// Give a fresh box that knocks its site, its name and its certificate; engineers only.
+    Adopt(Adopt),
     /// Show what runs on a box, and the health of its parts, the worst first.
     State,
     /// Follow what the box says: state, health, configuration, audit.
@@ -90,10 +95,11 @@ enum Ask {
     Order(Order),
 }
 
-/// Runs one command. `all`: the whole command line, for its completion.
-pub fn run(arguments: Arguments, all: clap::Command) -> ExitCode {
+/// Runs one command. `all`: the whole command line, for its completion; `keys`: how a
+/// box's request is signed.
+pub fn run(arguments: Arguments, all: clap::Command, keys: Keys) -> ExitCode {
     let out = Out::new(arguments.json);
-    match start(arguments, all, out) {
+    match start(arguments, all, keys, out) {
         Ok(code) => code.into(),
         Err(error) => {
             out.note(&format!("floorcast ctl: {error:#}"));
@@ -102,7 +108,7 @@ pub fn run(arguments: Arguments, all: clap::Command) -> ExitCode {
     }
 }
 
-fn start(arguments: Arguments, all: clap::Command, out: Out) -> anyhow::Result<Code> {
+fn start(arguments: Arguments, all: clap::Command, keys: Keys, out: Out) -> anyhow::Result<Code> {
     let ask = match arguments.command {
         Command::Completion { shell } => return Ok(complete(shell, all)),
         Command::Ask(ask) => ask,
@@ -113,7 +119,7 @@ fn start(arguments: Arguments, all: clap::Command, out: Out) -> anyhow::Result<C
         .enable_all()
         .build()
         .context("start the async runtime")?;
-    let ended = runtime.block_on(perform(&ask, &target, within, out));
+    let ended = runtime.block_on(perform(&ask, &target, within, keys, out));
     // A name that is still being looked up must not hold up the exit.
     runtime.shutdown_background();
     ended
@@ -130,13 +136,17 @@ async fn perform(
     ask: &Ask,
     target: &Target,
     within: Option<Duration>,
+    keys: Keys,
     out: Out,
 ) -> anyhow::Result<Code> {
     match ask {
         Ask::Discover => look::discover(target, within.unwrap_or(look::QUIET), out).await,
+        Ask::Adopt(adopt) => adopt.perform(target, within, keys, out).await,
         Ask::State => look::state(target, within.unwrap_or(ANSWER), out).await,
         Ask::Tail { topics, tele } => tail::tail(target, topics, *tele, within, out).await,
         Ask::Change(change) => change::ask(change, target, within, out).await,
-        Ask::Order(order) => command::send(order, target, within.unwrap_or(ANSWER), out).await,
+        Ask::Order(order) => {
+            command::send(order, target, within.unwrap_or(order.usual()), out).await
+        }
     }
 }

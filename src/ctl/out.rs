@@ -60,6 +60,24 @@ impl Out {
     }
 }
 
+/// Whether somebody is there to be asked.
+pub fn asks() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks on the terminal and waits for the answer; only a yes is one.
+pub fn ask(question: &str) -> bool {
+    let mut stderr = std::io::stderr();
+    let asked = write!(stderr, "{} [y/N] ", plain(question)).and_then(|()| stderr.flush());
+    let mut line = String::new();
+    asked.and_then(|()| std::io::stdin().read_line(&mut line)).is_ok() && is_yes(&line)
+}
+
+/// Whether an answer is a yes.
+pub fn is_yes(line: &str) -> bool {
+    matches!(line.trim(), "y" | "Y" | "yes" | "是")
+}
+
 /// The colour of a word in a table's second column, where states are.
 fn colour(column: usize, word: &str) -> &'static str {
     match word {

@@ -5,7 +5,7 @@
 //! word, a lost session and Ctrl-C all leave the trial to its deadline: then the box
 //! goes back by itself.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::change::refused;
 use super::end::{Code, silent};
 use super::file::File;
-use super::out::Out;
+use super::out::{self, Out, is_yes};
 use super::talk::{Answer, Said, Talk};
 use crate::control::change::document::{difference, sha256};
 use crate::control::change::{Op, Outcome, Worse};
@@ -93,7 +93,7 @@ async fn follow(
         out.line(line);
     }
     out.note(&format!("revision {} is on trial until {}", trial.revision, trial.confirm_by()));
-    let asks = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let asks = out::asks();
     if !terms.yes && !terms.watch && !asks {
         out.note(&format!("nobody to ask here; {}", trial.how()));
         return Ok(Code::Refused);
@@ -310,8 +310,7 @@ fn words() -> mpsc::Receiver<bool> {
     let (tx, words) = mpsc::channel(1);
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            let yes = matches!(line.trim(), "y" | "Y" | "yes" | "是");
-            if tx.blocking_send(yes).is_err() {
+            if tx.blocking_send(is_yes(&line)).is_err() {
                 break;
             }
         }

@@ -14,6 +14,7 @@
 mod dial;
 mod files;
 mod link;
+pub mod nearby;
 mod publish;
 mod session;
 mod tls;

@@ -8,8 +8,8 @@ use super::index::{Index, Role};
 use super::name::Subject;
 
 /// What the commands of a technician are called; `write` is for engineers.
-const COMMANDS: [&str; 8] =
-    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle"];
+const COMMANDS: [&str; 9] =
+    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "probe"];
 
 /// Where boxes without a site are.
 const NEW: &str = "floorcast/v1/new";
@@ -63,7 +63,9 @@ fn user(site: &str, me: &str, role: Role) -> Vec<String> {
         rights.push(format!("read {at}/cmd/res/{me}/#"));
     }
     if role >= Role::Engineer {
+        // What changes the line, or the box itself.
         rights.push(format!("write {at}/cmd/{me}/write"));
+        rights.push(format!("write {at}/cmd/{me}/update"));
         rights.push(format!("readwrite {at}/cfg/desired"));
         rights.push(format!("read {at}/audit"));
         rights.push(format!("write {NEW}/+/adopt"));

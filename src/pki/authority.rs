@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow, ensure};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams,
     CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
-    SanType, SerialNumber,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use time::{Date, Duration, OffsetDateTime};
 
@@ -102,6 +102,17 @@ impl Authority {
     }
 }
 
+/// Whether a certificate is for the key of a request, both PEM.
+pub fn same_key(certificate: &str, request: &str) -> bool {
+    let Ok(request) = CertificateSigningRequestParams::from_pem(request) else { return false };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
+        return false;
+    };
+    pem.parse_x509().is_ok_and(|certificate| {
+        *certificate.public_key().subject_public_key.data == *request.public_key.der_bytes()
+    })
+}
+
 /// A certificate to be.
 pub struct Leaf {
     /// For whom.
@@ -171,7 +182,6 @@ fn new_key() -> anyhow::Result<KeyPair> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rcgen::PublicKeyData;
 
     fn now() -> OffsetDateTime {
         OffsetDateTime::UNIX_EPOCH + Duration::days(20_783)

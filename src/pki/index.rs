@@ -120,6 +120,13 @@ impl Index {
         self.certificates.push(issued);
     }
 
+    /// Whether the newest certificate of a subject is good on `day`.
+    pub fn is_good(&self, subject: &Subject, day: Date) -> bool {
+        let cn = subject.to_string();
+        let newest = self.certificates.iter().rfind(|issued| issued.name == cn);
+        newest.is_some_and(|issued| issued.revoked.is_none() && issued.until >= day)
+    }
+
     /// Takes a subject's rights and all its certificates, on `day`. The number
     /// of certificates that were good until now.
     pub fn revoke(&mut self, subject: &Subject, day: Date) -> anyhow::Result<usize> {

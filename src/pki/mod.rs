@@ -14,13 +14,16 @@ mod index;
 mod name;
 mod site;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use time::OffsetDateTime;
 
 use index::Role;
 use site::{Site, Terms};
+
+/// A certificate is good for so long unless told otherwise.
+const DAYS: u16 = 1826;
 
 /// The arguments of `floorcast pki`.
 #[derive(Args)]
@@ -98,7 +101,7 @@ enum Command {
 #[derive(Args)]
 struct Issue {
     /// How many days it is good for.
-    #[arg(long, default_value_t = 1826, value_parser = clap::value_parser!(u16).range(1..=7305))]
+    #[arg(long, default_value_t = DAYS, value_parser = clap::value_parser!(u16).range(1..=7305))]
     days: u16,
     /// Replace a key of the same name.
     #[arg(long)]
@@ -127,4 +130,27 @@ pub fn run(arguments: Arguments, now: OffsetDateTime) -> anyhow::Result<String> 
         Command::Revoke { name } => open()?.revoke(&name),
         Command::List => Ok(open()?.list()),
     }
+}
+
+/// The name of the site whose keys are in a directory.
+///
+/// # Errors
+/// There are none, or they cannot be read.
+pub fn site(dir: &Path, now: OffsetDateTime) -> anyhow::Result<String> {
+    Ok(Site::open(dir, now)?.name().to_owned())
+}
+
+/// Signs the request of the box `id` at `now`: its certificate and the authority's, PEM.
+/// `force`: in place of another key's.
+///
+/// # Errors
+/// No keys there, no request, or another key has this name.
+pub fn admit(
+    dir: &Path,
+    id: &str,
+    request: &str,
+    force: bool,
+    now: OffsetDateTime,
+) -> anyhow::Result<[String; 2]> {
+    Site::open(dir, now)?.admit(request, id, Terms { days: DAYS, force })
 }

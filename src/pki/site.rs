@@ -125,10 +125,41 @@ impl Site {
         let leaf = Leaf::new(subject, Vec::new(), self.until(terms));
         let signed = self.authority.sign(&text, &leaf, self.now);
         let signed = signed.with_context(|| request.display().to_string())?;
+        self.keep(&leaf, &certificate, &signed)?;
+        Ok(self.made(&leaf, &[&certificate]))
+    }
+
+    /// A box's certificate for the key of a request, and the authority's, PEM. A
+    /// certificate for the same key that is still good is given again: whoever was cut
+    /// off in the middle goes on.
+    pub fn admit(&mut self, request: &str, id: &str, terms: Terms) -> anyhow::Result<[String; 2]> {
+        let subject = Subject::appliance(id)?;
+        let certificate = format!("{}.pem", subject.stem());
+        let authority = self.directory.read(CERTIFICATE)?;
+        if !terms.force && self.directory.has(&certificate) {
+            let held = self.directory.read(&certificate)?;
+            if authority::same_key(&held, request) && self.index.is_good(&subject, self.now.date())
+            {
+                return Ok([held, authority]);
+            }
+        }
+        self.unless_taken(&certificate, terms)?;
+        let leaf = Leaf::new(subject, Vec::new(), self.until(terms));
+        let signed = self.authority.sign(request, &leaf, self.now)?;
+        self.keep(&leaf, &certificate, &signed)?;
+        Ok([signed, authority])
+    }
+
+    /// The site's name in topics.
+    pub fn name(&self) -> &str {
+        &self.index.site
+    }
+
+    /// Keeps a certificate that was signed here for somebody else's key.
+    fn keep(&mut self, leaf: &Leaf, certificate: &str, signed: &str) -> anyhow::Result<()> {
         self.index.add(&leaf.subject, None, leaf.issued());
         self.save()?;
-        self.directory.write(&certificate, &signed)?;
-        Ok(self.made(&leaf, &[&certificate]))
+        self.directory.write(certificate, signed)
     }
 
     /// Gives a person another role; the certificate stays as it is.

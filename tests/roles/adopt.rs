@@ -1,6 +1,7 @@
 //! From a fresh box to a live feed: the shipped brokers with their rights, keys of the
 //! real `floorcast pki`, the real box, and nothing but mosquitto's tools.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::client::{Ask, Notice, Viewer};
 use crate::site::Site;
 use crate::support::daemon::Daemon;
 use crate::support::mosquitto::program;
-use crate::support::peer::free_port;
+use crate::support::peer::{Peer, free_port, python, script};
 
 /// The commands of the README, without those that only look.
 fn readme() -> [String; 3] {
@@ -68,6 +69,119 @@ fn soon() -> String {
     String::from_utf8(out.expect("date").stdout).expect("text").trim().to_owned()
 }
 
+/// What a box comes with: nothing but the door.
+fn fresh(site: &Site, door: u16) -> String {
+    format!(
+        "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
+         [metrics]\nlisten = \"127.0.0.1:0\"\n\
+         [control.door]\nurl = \"mqtts://localhost:{door}\"\nca_file = \"{}\"\n",
+        site.key("ca.pem").display()
+    )
+}
+
+/// `floorcast ctl adopt` of the engineer `eva`; its exit code and what it printed.
+fn adopt(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_floorcast"));
+    let broker = format!("mqtts://localhost:{}", site.port);
+    command.args(["ctl", "adopt", "--broker", &broker, "--json"]).args(args);
+    command.arg("--ca").arg(site.key("ca.pem")).arg("--cert").arg(site.key("user-eva.pem"));
+    command.arg("--key").arg(site.key("user-eva.key")).current_dir(site.dir.path());
+    command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+    let out = command.output().expect("floorcast ctl adopt");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (out.status.code(), text(out.stdout), text(out.stderr))
+}
+
+/// One command makes a box that knocks one of the site, under its name and with its
+/// rights; what stands in the way is said with the remedy.
+#[test]
+fn one_command_adopts_a_box() {
+    let site = Site::start();
+    let door = free_port();
+    let _door = site.run("door.conf", 8884, door);
+    let state = tempfile::tempdir().expect("temporary directory");
+    let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
+    let shown = |line: &str, what: &str| {
+        let (_, rest) = line.split_once("waiting to be adopted")?.1.split_once(what)?;
+        Some(rest.split(['"', ' ']).find(|word| !word.is_empty())?.to_owned())
+    };
+    let within = Duration::from_secs(10);
+    let serial = &*daemon.line(within, |line| shown(line, "serial="));
+    let print = &*daemon.line(within, |line| shown(line, "fingerprint="));
+    for (args, code, words) in [
+        (&[serial, "birch-works/line-3"][..], 2, "the keys in site-keys are those of"),
+        (&[serial, "amber-works/line/3"], 2, "use SITE/BOX"),
+        (&[serial, "line-3", "--dir", "none"], 2, "floorcast pki init"),
+        (&[serial, "line-3", "--dial", "mqtt://b"], 2, "--dial \"mqtt://b\": use mqtts://"),
+        (&["sn-9", "line-3", "--yes", "--within", "1"], 4, "nobody of serial sn-9 knocked"),
+        // Nobody is there to compare it.
+        (&[serial, "line-3"], 3, print),
+        // The name is another key's.
+        (&[serial, "line-1", "--yes"], 3, "box-line-1.pem: is there already"),
+        (
+            &[serial, "line-3", "--yes", "--install", "exit 7"],
+            1,
+            "exit status: 7; the box is signed, but not invited",
+        ),
+    ] {
+        let (ended, out, err) = adopt(&site, args);
+        assert_eq!((ended, &*out), (Some(code), ""), "{args:?}: {err}");
+        assert!(err.contains(words), "{args:?}: {err}");
+    }
+    let install = format!("cp site-keys/acl etc/acl && kill -HUP {}", site.pid());
+    let sure = ["--fingerprint", print, "--install", &install];
+    let (ended, out, err) = adopt(&site, &[&[serial, "amber-works/line-3"], &sure[..]].concat());
+    assert_eq!(ended, Some(0), "{err}");
+    let told: Value = serde_json::from_str(&out).expect("one JSON value");
+    assert_eq!((&told["box"], &told["state"]["online"]), (&json!("line-3"), &json!(true)), "{out}");
+    assert_eq!(
+        (told["serial"].as_str(), told["fingerprint"].as_str()),
+        (Some(serial), Some(print))
+    );
+    let (ended, _, err) = adopt(&site, &[&[serial, "line-3"], &sure[..]].concat());
+    assert_eq!(ended, Some(3), "{err}");
+    assert!(err.contains("is there already, and online"), "{err}");
+}
+
+/// A box that comes with nothing but the site's authority finds the door by what the door
+/// announces, and knocks neither at a plain broker nor at the door of another site.
+#[test]
+fn a_door_is_found_on_the_local_network() {
+    let site = Site::start();
+    let [door, foreign] = [free_port(), free_port()];
+    let _door = site.run("door.conf", 8884, door);
+    let other = Site::prepared();
+    let _foreign = other.run("door.conf", 8884, foreign);
+    let mut peer = Command::new(python());
+    peer.arg(script("announce.py")).args([
+        format!("a-plain-broker,{},", site.port),
+        format!("another-site,{foreign},floorcast=door"),
+        format!("our-door,{door},floorcast=door"),
+    ]);
+    let mut peer = Peer::start(peer.stdout(Stdio::piped()), "zeroconf");
+    let mut said = BufReader::new(peer.0.stdout.take().expect("stdout")).lines();
+    assert_eq!(said.next().expect("a line").expect("text"), "ready");
+    let seed = fresh(&site, door).replace(
+        &format!("mqtts://localhost:{door}\"\n"),
+        "mqtts://_secure-mqtt._tcp.local\"\nserver_name = \"localhost\"\n",
+    );
+    let state = tempfile::tempdir().expect("temporary directory");
+    let mut daemon = Daemon::with_state(&seed, state.path(), &[]);
+    let within = Duration::from_secs(20);
+    for name in ["another-site", "our-door"] {
+        daemon.line(within, |line| {
+            (line.contains("found a door") && line.contains(name)).then_some(())
+        });
+    }
+    let mut hello = program("mosquitto_sub");
+    hello.args(["-h", "localhost", "-p", &site.port.to_string(), "-C", "1", "-W", "40"]);
+    hello.arg("--cafile").arg(site.key("ca.pem")).arg("--cert").arg(site.key("user-eva.pem"));
+    hello.arg("--key").arg(site.key("user-eva.key")).args(["-t", "floorcast/v1/new/+/hello"]);
+    let heard: Value = serde_json::from_slice(&hello.output().expect("mosquitto_sub").stdout)
+        .expect("a greeting at the site's broker");
+    assert!(heard["request"].is_string(), "{heard}");
+}
+
 /// A fresh box knocks, an engineer adopts it, a technician gives it a camera, and a viewer
 /// sees it.
 #[tokio::test(flavor = "multi_thread")]
@@ -76,13 +190,7 @@ async fn a_fresh_box_becomes_a_live_feed() {
     let door = free_port();
     let _door = site.run("door.conf", 8884, door);
     let state = tempfile::tempdir().expect("temporary directory");
-    let seed = format!(
-        "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
-         [metrics]\nlisten = \"127.0.0.1:0\"\n\
-         [control.door]\nurl = \"mqtts://localhost:{door}\"\nca_file = \"{}\"\n",
-        site.key("ca.pem").display()
-    );
-    let mut daemon = Daemon::with_state(&seed, state.path(), &[]);
+    let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
     let [functions, knock, adopt] = readme();
 
     let said = as_printed(&site, &functions, &knock);

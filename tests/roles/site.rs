@@ -111,9 +111,14 @@ impl Site {
         peer
     }
 
+    /// The site's broker's process.
+    pub fn pid(&self) -> String {
+        self.broker.as_ref().expect("running").0.id().to_string()
+    }
+
     /// The site's broker reads its files anew.
     pub fn reload(&self) {
-        let pid = self.broker.as_ref().expect("running").0.id().to_string();
+        let pid = self.pid();
         let sent = Command::new("kill").args(["-HUP", &pid]).status().expect("kill");
         assert!(sent.success(), "kill -HUP: {sent}");
     }

@@ -4,8 +4,13 @@
 pub const PEOPLE: [&str; 5] = ["vic", "tom", "eva", "line-1", "box:line-1"];
 
 const OPERATIONS: [&str; 6] = ["validate", "apply", "confirm", "rollback", "get", "schema"];
-const COMMANDS: [&str; 9] =
-    ["control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "write"];
+const COMMANDS: [&str; 11] = [
+    "control", "snapshot", "feed", "privacy", "identify", "restart", "logs", "bundle", "probe",
+    "write", "update",
+];
+
+/// Those that only engineers may give.
+const ENGINEERS: [&str; 2] = ["write", "update"];
 
 /// Every topic that is tried.
 pub fn topics() -> Vec<String> {
@@ -63,7 +68,7 @@ pub fn viewer_reads() -> Vec<String> {
 pub fn technician_writes(me: &str) -> Vec<String> {
     sorted(both(|at| {
         let requests = OPERATIONS.iter().map(|op| format!("{at}/cfg/req/{me}/{op}"));
-        let commands = COMMANDS.iter().filter(|name| **name != "write");
+        let commands = COMMANDS.iter().filter(|name| !ENGINEERS.contains(*name));
         requests.chain(commands.map(|name| format!("{at}/cmd/{me}/{name}"))).collect()
     }))
 }
@@ -82,7 +87,10 @@ pub fn technician_reads(me: &str) -> Vec<String> {
 
 /// What an engineer writes.
 pub fn engineer_writes(me: &str) -> Vec<String> {
-    let own = both(|at| vec![format!("{at}/cmd/{me}/write"), format!("{at}/cfg/desired")]);
+    let own = both(|at| {
+        let commands = ENGINEERS.map(|name| format!("{at}/cmd/{me}/{name}"));
+        commands.into_iter().chain([format!("{at}/cfg/desired")]).collect()
+    });
     let adopt = ["sn-1", "sn-2"].map(|serial| format!("floorcast/v1/new/{serial}/adopt"));
     sorted([technician_writes(me), own, adopt.to_vec()].concat())
 }

@@ -194,6 +194,32 @@ fn a_change_is_applied_and_taken_back() {
     assert_eq!(ctl(&site, &["get", "--json"]).ended(0).values(), [site.document()]);
 }
 
+/// The box's own schema is printed, as text and as one line of JSON.
+#[test]
+fn the_schema_is_the_boxes_own() {
+    let site = Site::new();
+    let schema = floorcast::config::schema::schema();
+    let ran = ctl(&site, &["schema"]).ended(0);
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).expect("JSON"), schema);
+    assert_eq!(ctl(&site, &["schema", "--json"]).ended(0).values(), [schema]);
+}
+
+/// What the box has to work with is the table that it prints itself, and one JSON value.
+#[test]
+fn a_box_tells_what_it_has_to_work_with() {
+    let site = Site::new();
+    let text = ctl(&site, &["probe"]).ended(0).out;
+    for words in ["Cameras\n", "Encoders, each tried", "+ x264enc", "Serial lines\n"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    let ran = ctl(&site, &["probe", "--json"]).ended(0);
+    let [answer] = &ran.values()[..] else { panic!("{}", ran.out) };
+    let passed =
+        |trial: &Value| trial["encoder"] == "x264enc" && trial["outcome"]["Ok"].is_object();
+    assert!(answer["encoders"].as_array().expect("encoders").iter().any(passed), "{answer}");
+    assert!(answer["cameras"].is_array() && answer["serial"].is_array());
+}
+
 /// A change that nobody keeps is back by itself, and the tool says so.
 #[test]
 fn a_change_that_nobody_keeps_is_back() {

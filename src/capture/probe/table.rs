@@ -50,7 +50,12 @@ impl fmt::Display for Report {
             "\nEncoders, each tried with {width}x{height} at {fps} fps; + works, - does not"
         )?;
         entry(f, &columns(' ', "encoder", "driver", "io-mode"), "result")?;
-        self.encoders.iter().try_for_each(|trial| trial.fmt(f))
+        self.encoders.iter().try_for_each(|trial| trial.fmt(f))?;
+        writeln!(f, "\nSerial lines")?;
+        if self.serial.is_empty() {
+            writeln!(f, "  none")?;
+        }
+        self.serial.iter().try_for_each(|path| writeln!(f, "  serial = {path:?}"))
     }
 }
 

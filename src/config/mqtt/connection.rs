@@ -58,6 +58,10 @@ fn one_mebi() -> u32 {
     1024
 }
 
+/// In place of a host: whoever announces this on the local network (RFC 6763), with
+/// `floorcast=door` in its text.
+pub const NEARBY: &str = "_secure-mqtt._tcp.local";
+
 /// Protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Version {
@@ -103,6 +107,13 @@ pub struct Tls {
     pub server_name: String,
 }
 
+impl Connection {
+    /// Whether its address is to be found on the local network.
+    pub fn is_nearby(&self) -> bool {
+        self.host == NEARBY
+    }
+}
+
 impl ConnectionFile {
     /// Raw to checked. Files are not opened: they are read at every connect.
     pub fn check(self, at: &str, problems: &mut Problems) -> Connection {
@@ -114,6 +125,10 @@ impl ConnectionFile {
                 (self.ca_file.is_some(), "stand-in".to_owned(), 1883)
             }
         };
+        if host.starts_with('_') && !(secure && host == NEARBY && at == "control.door") {
+            let door = format!("only [control.door] looks around, for mqtts://{NEARBY}");
+            problems.add(key("url"), format!("{:?}: {door}", self.url));
+        }
         if self.version == Some(Version::V4)
             && self.password_file.is_some()
             && self.username.is_none()

@@ -62,12 +62,9 @@ impl Identity {
         &self.serial
     }
 
-    /// Names the key: 80 bits of its SHA-256, for eyes.
+    /// Names the key, for eyes.
     pub fn fingerprint(&self) -> String {
-        let hash = digest::digest(&digest::SHA256, self.key.der_bytes());
-        let groups = hash.as_ref()[..10].chunks(2);
-        let group = |pair: &[u8]| format!("{:02x}{:02x}", pair[0], pair[1]);
-        groups.map(group).collect::<Vec<_>>().join("-")
+        fingerprint(&self.key)
     }
 
     /// What the box says of itself at the door.
@@ -110,6 +107,14 @@ impl Identity {
         let (authority, certificate, key) = (file("ca.pem"), file("box.pem"), file("box.key"));
         Ok(Files { authority, certificate, key })
     }
+}
+
+/// Names a public key: 80 bits of its SHA-256.
+pub fn fingerprint(key: &impl PublicKeyData) -> String {
+    let hash = digest::digest(&digest::SHA256, key.der_bytes());
+    let groups = hash.as_ref()[..10].chunks(2);
+    let group = |pair: &[u8]| format!("{:02x}{:02x}", pair[0], pair[1]);
+    groups.map(group).collect::<Vec<_>>().join("-")
 }
 
 fn certificates(field: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>> {

@@ -4,7 +4,9 @@
 //! (`floorcast/v1/new/<serial>/adopt`). Goes out: a greeting with the request for a
 //! certificate, every [`GREET`]; then the first revision, on disk, and a start under it.
 //! The box's key never leaves it. Who invites is known by the door's rights; that the box
-//! is the one that is meant, by the fingerprint that it shows. One invitation at a time;
+//! is the one that is meant, by the fingerprint that it shows. A door that is found by
+//! looking around is trusted as one that is written down: as far as the authority that
+//! the box came with vouches for it. One invitation at a time;
 //! more are dropped and counted.
 
 mod identity;
@@ -19,12 +21,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-pub use identity::Identity;
+pub use identity::{Identity, fingerprint};
 use invitation::Invitation;
 
 use super::change::Now;
@@ -34,13 +36,16 @@ use crate::clock::{self, WallClock};
 use crate::config;
 use crate::config::Config;
 use crate::config::mqtt::{Connection, Filter};
-use crate::mqtt::{Link, Message, Publisher, Reader, Refused, Subscription};
-use crate::status::Status;
+use crate::mqtt::{Link, Message, Publisher, Reader, Refused, Subscription, nearby};
+use crate::status::{State, Status};
 
 /// The door's name in the status.
 pub const PART: &str = "door";
 /// An engineer who has just come hears of the box within this.
 const GREET: Duration = Duration::from_secs(10);
+/// Where no door that was found by looking around lets the box in for so long, it looks
+/// around anew.
+const ANEW: Duration = Duration::from_secs(60);
 /// The answer may take this long to leave; the box goes on without.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -71,11 +76,21 @@ pub async fn run(waiting: Waiting, stop: CancellationToken) -> Result<()> {
     let serial = identity.serial().to_owned();
     info!(serial, fingerprint = identity.fingerprint(), "waiting to be adopted");
     door.client_id = Some(serial.clone());
+    let looks = door.is_nearby();
+    let doors = if looks {
+        status.set(PART, State::Connecting, "looking for a door on the local network");
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            found = nearby::doors(&door) => found?,
+        }
+    } else {
+        vec![door]
+    };
     let topic = |name: &str| format!("{ROOT}/new/{serial}/{name}");
     let filter = Filter::parse(&topic("adopt")).map_err(anyhow::Error::msg)?;
     let (heard, mut messages) = mpsc::channel(4);
     let (line, sessions) = tokio::sync::watch::channel(None);
-    let link = Link::new(PART, [door], [Subscription { filter, qos: 1 }], status);
+    let link = Link::new(PART, doors, [Subscription { filter, qos: 1 }], status);
     let until = stop.child_token();
     let _end = until.clone().drop_guard();
     let _link = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -84,11 +99,19 @@ pub async fn run(waiting: Waiting, stop: CancellationToken) -> Result<()> {
     let hello = Bytes::from(identity.hello()?.to_string());
     let mut greet = interval(GREET);
     let mut came = sessions.clone();
+    let mut up = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Ok(()) = came.changed() => greet.reset_immediately(),
-            _ = greet.tick() => say(&sessions, topic("hello"), hello.clone()),
+            _ = greet.tick() => {
+                if sessions.borrow().is_some() {
+                    up = Instant::now();
+                }
+                // It may have moved, or was none.
+                ensure!(!looks || up.elapsed() < ANEW, "no door that was found lets the box in");
+                say(&sessions, topic("hello"), hello.clone());
+            }
             Some(message) = messages.recv() => {
                 let (txid, adopted) = answer(&message, &identity, &seed, &dir, &wall).await;
                 let result = match &adopted {

@@ -101,6 +101,8 @@ pub enum Command {
         /// Restart also while somebody watches.
         force: bool,
     },
+    /// What the box has to work with.
+    Probe,
 }
 
 /// A command as it was asked for.
@@ -149,13 +151,14 @@ fn fields(name: &str) -> Option<Vec<Field>> {
             ("window", false, Window),
             ("force", false, Switch),
         ],
+        "probe" => vec![],
         _ => return None,
     })
 }
 
 /// All there are.
-const NAMES: &str =
-    "feed, privacy, snapshot, restart, logs, bundle, identify, control, write, update";
+const NAMES: &str = "feed, privacy, snapshot, restart, logs, bundle, identify, control, probe, \
+                     write, update";
 
 /// Reads and checks a payload.
 ///
@@ -324,6 +327,7 @@ fn command(name: &str, given: &Map<String, Value>) -> Option<Command> {
             force: given.get("force").and_then(Value::as_bool).unwrap_or(false),
         },
         "write" => Command::Write { tag: text("tag")?, value: scalar(given.get("value")?)? },
+        "probe" => Command::Probe,
         _ => return None,
     })
 }

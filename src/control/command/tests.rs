@@ -156,9 +156,9 @@ fn the_memory_is_bounded() {
     assert!(later.is_ok());
 }
 
-const NAMES: [&str; 11] = [
-    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "write",
-    "update", "x",
+const NAMES: [&str; 12] = [
+    "feed", "privacy", "snapshot", "restart", "logs", "bundle", "identify", "control", "probe",
+    "write", "update", "x",
 ];
 
 fn judge_bytes(bytes: &[u8]) {

@@ -1,8 +1,9 @@
 //! Commands: one message, one answer.
 //!
 //! Comes in: a command. Goes out: its audit line, then what it asks of the application,
-//! then its answer; of a write, another audit line with what became of it. The desk does not wait for what takes long: at most [`AT_ONCE`] run,
-//! more are refused. One that is not done within [`WITHIN`] has failed.
+//! then its answer; of a write, another audit line with what became of it. The desk does
+//! not wait for what takes long: at most [`AT_ONCE`] run, more are refused. One that is not
+//! done within [`WITHIN`] ([`PROBED`]: a probe) has failed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::status::{State, Status};
 pub(super) const AT_ONCE: usize = 16;
 /// A command is done within this, or has failed.
 const WITHIN: Duration = Duration::from_secs(10);
+/// A probe: a driver that hangs has its own deadline for each trial.
+const PROBED: Duration = Duration::from_secs(60);
 /// A camera is closed or open within this, or the answer says how it is by then.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -120,6 +123,7 @@ impl Desk {
         };
         let accepted = ("accepted", writes.as_deref().unwrap_or_default());
         let noted = block_in_place(|| self.changes.command(user, name, &txid, accepted, now));
+        let within = if matches!(deed, Deed::Probe) { PROBED } else { WITHIN };
         let (reply, done) = oneshot::channel();
         // In order with what came before and comes after.
         let sent = self.orders.send(Order::Do(deed, reply)).await;
@@ -127,9 +131,9 @@ impl Desk {
         let (user, ended) = (user.to_owned(), self.ended.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            let done = match (sent, timeout(WITHIN, done).await) {
+            let done = match (sent, timeout(within, done).await) {
                 (Ok(()), Ok(Ok(done))) => done,
-                (Ok(()), Err(_)) => Err(format!("not done within {} s", WITHIN.as_secs()).into()),
+                (Ok(()), Err(_)) => Err(format!("not done within {} s", within.as_secs()).into()),
                 _ => Err("the application has ended".to_owned().into()),
             };
             let (answer, jpeg) = finish(answer, done, then, &status).await;
@@ -220,6 +224,7 @@ impl Desk {
                 (Deed::Update { url, sha256, version, window, force }, Then::Say)
             }
             Command::Write { tag, value } => (Deed::Write { tag, value, until }, Then::Say),
+            Command::Probe => (Deed::Probe, Then::Say),
         })
     }
 
