@@ -127,7 +127,7 @@ async fn download(
         let Ok(data) = part.context("receive")?.into_data() else { continue };
         there += data.len() as u64;
         ensure!(there <= MOST, hopeless(format!("more than {MOST} bytes")));
-        write(&mut out, &data).await?;
+        write(out, &data).await?;
         told(there, whole);
     }
     out.sync_all().await.context("write the bundle")?;
