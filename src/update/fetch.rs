@@ -98,8 +98,8 @@ async fn download(
     told: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
     let uri: Uri = url.parse().map_err(|e| hopeless(format!("url: {e}")))?;
-    let mut out = OpenOptions::new().create(true).append(true).open(file).await;
-    let mut out = out.as_mut().map_err(|e| anyhow::anyhow!("open {}: {e}", file.display()))?;
+    let out = OpenOptions::new().create(true).append(true).open(file).await;
+    let mut out = out.with_context(|| format!("open {}", file.display()))?;
     let mut there = out.metadata().await.context("size of the bundle")?.len();
     let range = format!("bytes={there}-");
     let request = Request::get(uri).header(header::RANGE, range).body(Empty::<Bytes>::new());
@@ -127,7 +127,7 @@ async fn download(
         let Ok(data) = part.context("receive")?.into_data() else { continue };
         there += data.len() as u64;
         ensure!(there <= MOST, hopeless(format!("more than {MOST} bytes")));
-        write(out, &data).await?;
+        write(&mut out, &data).await?;
         told(there, whole);
     }
     out.sync_all().await.context("write the bundle")?;
