@@ -1,13 +1,14 @@
 SUMMARY = "The U-Boot script that chooses the slot of a Floorcast box"
 DESCRIPTION = "boot.scr for the boot partition, and where Linux finds the same variables."
 SECTION = "bootloaders"
+LICENSE = "Apache-2.0"
 
 require recipes-floorcast/floorcast/floorcast-source.inc
 
 inherit deploy kernel-arch
 
-DEPENDS = "u-boot-tools-native"
-PROVIDES = "floorcast-boot u-boot-default-script"
+DEPENDS += "u-boot-tools-native"
+PROVIDES += "u-boot-default-script"
 
 do_configure[noexec] = "1"
 
@@ -24,6 +25,6 @@ do_deploy() {
 }
 addtask deploy after do_compile before do_build
 
-RDEPENDS:${PN} += "libubootenv-bin"
-
 PACKAGE_ARCH = "${MACHINE_ARCH}"
+
+RDEPENDS:${PN} += "libubootenv-bin"

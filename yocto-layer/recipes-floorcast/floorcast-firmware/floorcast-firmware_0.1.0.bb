@@ -2,6 +2,7 @@ SUMMARY = "What updates, guards and identifies a Floorcast box"
 DESCRIPTION = "RAUC's configuration, the health gate of a new slot, the data partition and its \
 first start, and the watchdog: the files of firmware/ as they are."
 SECTION = "base"
+LICENSE = "Apache-2.0"
 
 require recipes-floorcast/floorcast/floorcast-source.inc
 
@@ -51,7 +52,7 @@ do_install() {
     install -d -m 0700 ${D}${localstatedir}/lib/private
 }
 
-SYSTEMD_SERVICE:${PN} = " \
+SYSTEMD_SERVICE:${PN} = "\
     data.mount \
     etc-floorcast.mount \
     floorcast-data.service \
@@ -60,7 +61,9 @@ SYSTEMD_SERVICE:${PN} = " \
     var-lib-private.mount \
 "
 
-FILES:${PN} += " \
+PACKAGE_ARCH = "${MACHINE_ARCH}"
+
+FILES:${PN} += "\
     /data \
     ${LIBEXEC} \
     ${datadir}/polkit-1 \
@@ -71,7 +74,10 @@ FILES:${PN} += " \
 "
 
 # In place of meta-rauc's example; the scripts want `sort -V`, `sync FILE` and `timeout`.
+RDEPENDS:${PN} += "coreutils floorcast polkit rauc rauc-service"
 RPROVIDES:${PN} += "virtual-rauc-conf"
-RDEPENDS:${PN} += "coreutils floorcast rauc rauc-service"
 
-PACKAGE_ARCH = "${MACHINE_ARCH}"
+python () {
+    if 'openembedded-layer' not in d.getVar('BBFILE_COLLECTIONS').split():
+        raise bb.parse.SkipRecipe("a box restarts itself through polkit: add meta-oe")
+}

@@ -22,7 +22,7 @@ do_install:append() {
 CONFFILES:${PN} = "${sysconfdir}/floorcast/floorcast.toml"
 
 # Capture, conversion, parser. Encoders differ by board: packagegroup-floorcast has them.
-RDEPENDS:${PN} += " \
+RDEPENDS:${PN} += "\
     gstreamer1.0-plugins-base-app \
     gstreamer1.0-plugins-base-videoconvertscale \
     gstreamer1.0-plugins-base-videorate \
