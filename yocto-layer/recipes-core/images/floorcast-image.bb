@@ -13,12 +13,14 @@ floorcast_no_console() {
 
 # A password that is empty, or known to somebody, would be every box's.
 floorcast_no_login() {
-    if grep -v '^[^:]*:[!*]' ${IMAGE_ROOTFS}${sysconfdir}/shadow; then
-        bbfatal "these accounts have a password that works, or none at all"
+    open=$(sed -n '/^[^:]*:[!*]/!s/:.*//p' ${IMAGE_ROOTFS}${sysconfdir}/shadow)
+    if [ -n "$open" ]; then
+        bbfatal "accounts with a password that works, or with none at all:" $open
     fi
     sed -i '/^root:/s#:[^:]*$#:${base_sbindir}/nologin#' ${IMAGE_ROOTFS}${sysconfdir}/passwd
 }
-ROOTFS_POSTPROCESS_COMMAND += "floorcast_no_console floorcast_no_login"
+# Last: OpenEmbedded itself closes an empty root password in one of these steps.
+ROOTFS_POSTPROCESS_COMMAND:append = " floorcast_no_console floorcast_no_login"
 
 FLOORCAST_REFUSED = "allow-empty-password allow-root-login empty-root-password post-install-logging \
     serial-autologin-root ssh-server-dropbear ssh-server-openssh tools-debug"

@@ -25,8 +25,8 @@ CONFFILES:${PN} = "${sysconfdir}/floorcast/floorcast.toml"
 RDEPENDS:${PN} += "\
     gstreamer1.0-plugins-base-app \
     gstreamer1.0-plugins-base-videoconvertscale \
-    gstreamer1.0-plugins-base-videorate \
     gstreamer1.0-plugins-good-jpeg \
     gstreamer1.0-plugins-good-video4linux2 \
+    gstreamer1.0-plugins-good-videocrop \
     gstreamer1.0-plugins-bad-videoparsersbad \
 "
