@@ -159,6 +159,20 @@ class Board:
                 raise BoardError(f"the box restarted in the middle of: {script}\n{self.tail()}")
         raise BoardError(f"not done within {within_s} s: {script}\n{self.tail()}")
 
+    def resume(self) -> None:
+        """Goes on from where it was frozen."""
+        qmp = Port(self.job / "qmp", time.monotonic() + 10)
+        qmp.say('{"execute": "qmp_capabilities"}')
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            qmp.say('{"execute": "query-status"}')
+            while (line := qmp.line(time.monotonic() + 0.2)) is not None:
+                if '"status": "paused"' in line:
+                    qmp.say('{"execute": "cont"}')
+                if '"running": true' in line:
+                    return
+        raise BoardError("it does not go on from where it was frozen")
+
     def begin(self, script: str) -> None:
         """Starts a script and does not wait for it."""
         self.agent.say(f"run begun {base64.b64encode(script.encode()).decode()}")
