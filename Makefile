@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.cache/bin:$(PATH)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak ui setup test-rust test-page test-vm
+.PHONY: help demo test check bench soak ui setup test-rust test-page test-vm test-board
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -17,7 +17,7 @@ demo: ## the demo line on air, without cameras, PLC or broker of yours (ARGS=--s
 
 test: ## everything: check, Rust and browser tests, the ARM64 machine
 	@scripts/setup test
-	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now
+	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now test-board-now
 
 check: ## the quick gate: format, lints, dependencies, types, unit tests
 	@scripts/setup check
@@ -52,8 +52,12 @@ test-vm: ## the daemon on an ARM64 kernel with V4L2 cameras (ARGS=scenario)
 	@scripts/setup test
 	@$(MAKE) --no-print-directory test-vm-now
 
+test-board: ## updates and power cuts on an emulated board (ARGS="all --cuts 100")
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-board-now
+
 # The same without set-up.
-.PHONY: check-now test-rust-now test-page-now test-vm-now
+.PHONY: check-now test-rust-now test-page-now test-vm-now test-board-now
 
 check-now:
 	@scripts/ui check
@@ -76,3 +80,7 @@ test-page-now:
 test-vm-now:
 	@scripts/ui
 	tests/vm/run $(ARGS)
+
+test-board-now:
+	@scripts/ui
+	tests/vm/board/run $(ARGS)

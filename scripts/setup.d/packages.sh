@@ -26,6 +26,9 @@ BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
 # The ARM64 machine of tests/vm.
 ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm uidmap xz-utils)
 
+# The board of tests/vm/board: a bootloader, disks, accounts and units set up from outside.
+BOARD=(e2fsprogs fdisk qemu-utils systemd u-boot-qemu u-boot-tools)
+
 # Prints the packages for Node.js 18 or newer with npm, or nothing if they are there already.
 node_packages() {
   local major=0
