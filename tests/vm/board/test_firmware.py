@@ -136,6 +136,14 @@ class Health(Dir):
         self.assertEqual(self.gate(), 0)
         self.assertFalse(self.verdict()["good"])
 
+    def test_a_full_disk_does_not_take_a_good_slot(self):
+        """The other one would find it full too, and the box would start for ever."""
+        self.settled()
+        (self.dir / "data/health/written.next").mkdir()
+        self.assertEqual(self.gate(), 0)
+        self.image("2")
+        self.assertEqual(self.gate(), 1)
+
     def test_without_its_data_a_slot_does_not_stay(self):
         """Nothing could be kept there."""
         self.env["FLOORCAST_DATA"] = "/proc"
