@@ -24,8 +24,14 @@ CLUSTER_SERVICES=(nats-server.service rabbitmq-server.service epmd.service epmd.
 # Real browsers in a network of their own, with letters for both languages of the page.
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
 
+# A root of Debian's packages, and a daemon for ARM64 against it.
+CROSS=(arch-test gcc-aarch64-linux-gnu kmod mmdebstrap uidmap)
+
 # The ARM64 machine of tests/vm.
-ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm uidmap xz-utils)
+ARM=(cpio qemu-system-arm xz-utils)
+
+# The daemon's own package, and its test in a root without network.
+DEB=(dpkg-dev iproute2)
 
 # Prints the packages for Node.js 18 or newer with npm, or nothing if they are there already.
 node_packages() {
