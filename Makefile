@@ -74,6 +74,7 @@ check-now:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	scripts/deny
+	scripts/recipes
 	cargo test --locked --lib
 
 test-rust-now:
