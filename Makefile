@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.cache/bin:$(PATH)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak ui setup test-rust test-page test-vm
+.PHONY: help demo test check bench soak ui deb setup test-rust test-page test-vm test-deb test-board
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -15,7 +15,8 @@ demo: ## the demo line on air, without cameras, PLC or broker of yours (ARGS=--s
 	@scripts/ui
 	@scripts/demo $(ARGS)
 
-test: ## everything: check, Rust and browser tests, the ARM64 machine
+# The package and the board have targets of their own: with them it would take more than 45 minutes.
+test: ## check, Rust and browser tests, the ARM64 machine
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now
 
@@ -37,6 +38,10 @@ ui: ## the page, built into src/web/ui/dist
 	@scripts/setup demo
 	@scripts/ui
 
+deb: ## the Debian package (ARGS="--arch arm64")
+	@scripts/setup deb
+	@scripts/deb $(ARGS)
+
 setup: ## install everything that the other targets need
 	@scripts/setup test
 
@@ -48,12 +53,20 @@ test-page: ## the page in real browsers
 	@scripts/setup test
 	@$(MAKE) --no-print-directory test-page-now
 
+test-deb: ## the Debian package's life in a fresh root
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-deb-now
+
 test-vm: ## the daemon on an ARM64 kernel with V4L2 cameras (ARGS=scenario)
 	@scripts/setup test
 	@$(MAKE) --no-print-directory test-vm-now
 
+test-board: ## updates and power cuts on an emulated board (ARGS="all --cuts 100")
+	@scripts/setup test
+	@$(MAKE) --no-print-directory test-board-now
+
 # The same without set-up.
-.PHONY: check-now test-rust-now test-page-now test-vm-now
+.PHONY: check-now test-rust-now test-page-now test-deb-now test-vm-now test-board-now
 
 check-now:
 	@scripts/ui check
@@ -74,6 +87,16 @@ test-page-now:
 	cargo test --locked --no-run
 	scripts/test-page
 
+# The daemon as the tests built it, with the demo line.
+test-deb-now:
+	@scripts/ui
+	cargo test --locked --no-run
+	tests/deb/run
+
 test-vm-now:
 	@scripts/ui
 	tests/vm/run $(ARGS)
+
+test-board-now:
+	@scripts/ui
+	tests/vm/board/run $(ARGS)

@@ -1,6 +1,7 @@
 //! The annotated examples are the manual: every one of them must load.
 
 use std::path::Path;
+use std::process::Command;
 
 use floorcast::config::{self, Config};
 
@@ -62,6 +63,18 @@ fn full_example_names_every_key() {
         }
     });
     assert!(missing.is_empty(), "configs/line.toml does not explain {missing:?}");
+}
+
+/// systemd's own assessment of the unit: at most 2.0, of 10 for one that may do everything.
+#[test]
+fn unit_is_exposed_no_more_than_2() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/floorcast.service");
+    let told = Command::new("systemd-analyze")
+        .args(["security", "--no-pager", "--offline=true", "--threshold=20"])
+        .arg(unit)
+        .output()
+        .expect("systemd-analyze: run scripts/setup test");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stdout));
 }
 
 /// Visits the name of every property in a JSON Schema.

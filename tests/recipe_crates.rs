@@ -37,3 +37,15 @@ fn a_lock_file_that_has_moved_on_is_told() {
         assert!(told.contains("run scripts/crates-inc"), "{case}: {told}");
     }
 }
+
+/// A crate that is not from crates.io is an error, also as the last one.
+#[test]
+fn a_crate_from_elsewhere_is_told() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("git.lock");
+    let crate_of_git = "\n[[package]]\nname = \"zzz\"\nversion = \"1.0.0\"\nsource = \"git+https://example.org/zzz\"\n";
+    std::fs::write(&path, include_str!("../Cargo.lock").to_owned() + crate_of_git).expect("write");
+    let checked = crates_inc(&path);
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    assert!(told.contains("crates.io only"), "{told}");
+}

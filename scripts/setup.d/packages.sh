@@ -11,9 +11,10 @@ STREAM=(gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
 BROKER=(mosquitto)
 
 # What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys, a web
-# server that goes on where a transfer broke off, and RAUC on a bus of its own.
+# server that goes on where a transfer broke off, RAUC on a bus of its own, and systemd's judgement
+# of the unit.
 PEERS=(dbus gstreamer1.0-tools jq libmodbus-dev mosquitto-clients nginx-light openssl procps
-  python3-venv rauc socat squashfs-tools)
+  python3-venv rauc socat squashfs-tools systemd)
 PEER_SERVICES=(nginx.service)
 
 # Brokers of a larger site. The tests run them as children; their services stay off.
@@ -23,8 +24,17 @@ CLUSTER_SERVICES=(nats-server.service rabbitmq-server.service epmd.service epmd.
 # Real browsers in a network of their own, with letters for both languages of the page.
 BROWSERS=(chromium firefox-esr fonts-dejavu-core fonts-noto-cjk iproute2)
 
+# A root of Debian's packages, and a daemon for ARM64 against it.
+CROSS=(arch-test gcc-aarch64-linux-gnu kmod mmdebstrap uidmap)
+
 # The ARM64 machine of tests/vm.
-ARM=(arch-test cpio gcc-aarch64-linux-gnu kmod mmdebstrap qemu-system-arm uidmap xz-utils)
+ARM=(cpio qemu-system-arm xz-utils)
+
+# The daemon's own package, and its test in a root without network.
+DEB=(dpkg-dev iproute2)
+
+# The board of tests/vm/board: a bootloader, disks, accounts and units set up from outside.
+BOARD=(e2fsprogs fdisk qemu-utils systemd u-boot-qemu u-boot-tools)
 
 # Prints the packages for Node.js 18 or newer with npm, or nothing if they are there already.
 node_packages() {

@@ -35,6 +35,7 @@ fn everything_works_with_mosquittos_tools() {
     std::fs::write(dir.join("line-2.json"), r#"{"b":[1.5,{"z":1,"y":"é"}],"a":"李"}"#).unwrap();
     std::fs::write(dir.join("now.json"), "{}").unwrap();
     std::fs::write(dir.join("patch.json"), "{}").unwrap();
+    std::fs::write(dir.join("floorcast-1.4.raucb"), "a bundle").unwrap();
     let out = Command::new("bash").args(["-c", &shell]).current_dir(&dir).output().expect("bash");
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
@@ -53,6 +54,8 @@ fn everything_works_with_mosquittos_tools() {
             "answer to confirm",
             "answer to rollback",
             "answer to privacy",
+            "answer to update",
+            "answer to write",
         ]
     );
 
@@ -71,6 +74,8 @@ fn everything_works_with_mosquittos_tools() {
             "cfg/desired\t['document', 'revision', 'sha256', 'txid']\thonest",
             "cfg/desired\t[]\thonest",
             "cmd/eva/privacy\t['expires', 'feed', 'on', 'txid']\thonest",
+            "cmd/eva/update\t['expires', 'sha256', 'txid', 'url', 'version']\thonest",
+            "cmd/eva/write\t['expires', 'tag', 'txid', 'value']\thonest",
             "cmd/eva/snapshot\t['expires', 'feed', 'txid', 'width']\thonest",
         ]
     );

@@ -100,7 +100,7 @@ fn only_a_whole_and_fresh_command_runs() {
     refuse("feed", json!({ "feed": "line", "on": true, "force": true }), "force");
     refuse("feed", json!({ "feed": "lin", "on": true }), "lin");
     refuse("restart", json!({ "part": "camera lin" }), "camera lin");
-    refuse("write", json!({ "tag": "speed", "value": 1 }), "not built");
+    refuse("write", json!({ "tag": "speed", "value": 1 }), "speed");
     refuse("erase", json!({}), "erase");
     let late = json!({ "txid": "late", "expires": "2026-01-01T00:00:00Z" });
     let mark = site.ear.mark();

@@ -16,7 +16,7 @@ SYSTEMD_SERVICE:${PN} = "floorcast.service"
 do_install:append() {
     install -D -m 0644 ${S}/configs/floorcast.service ${D}${systemd_system_unitdir}/floorcast.service
     # The first configuration; from the first start on a box has its own, on its data partition.
-    install -D -m 0644 ${S}/configs/minimal.toml ${D}${sysconfdir}/floorcast/floorcast.toml
+    install -D -m 0644 ${S}/configs/box.toml ${D}${sysconfdir}/floorcast/floorcast.toml
 }
 
 CONFFILES:${PN} = "${sysconfdir}/floorcast/floorcast.toml"

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""What an update may not break: `scenarios.py IMAGES SCENARIO… [--cuts N] [--seed N]`.
+
+In: what `image` made. Out: a line for each scenario, with figures; the first thing that is not as
+it should be ends the run with the reason. Scenarios: `good`, `crash`, `dark`, `panic` (bad images
+that are signed all the same), `refused`, `boxes`, `cuts`.
+"""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from board import Board, BoardError, Start, overlay
+
+GOOD_S = 240
+"""From the agent's greeting until the slot has passed its gate."""
+INSTALL_S = 400
+"""RAUC writes 320 MiB, on an emulated processor that others use too."""
+PASSED = "for i in $(seq 220); do systemctl -q is-active floorcast-good && exit; sleep 1; done; exit 1"
+STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
+MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
+MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
+
+
+def want(true: bool, otherwise: str) -> None:
+    """A rule."""
+    if not true:
+        raise BoardError(otherwise)
+
+
+def passed(board: Board, slot: str, version: str, start: Start | None = None) -> Start:
+    """This slot came up in this version, and passed its gate."""
+    start = start or board.ready()
+    got = f"slot {start.slot}, version {start.version}"
+    want((start.slot, start.version) == (slot, version), f"{got} came up:\n{board.tail()}")
+    board.sh(PASSED, GOOD_S)
+    variables = env(board)
+    want(variables["BOOT_GOOD"] == slot, f"{got} passed, the bootloader has {variables}")
+    return start
+
+
+def env(board: Board) -> dict[str, str]:
+    """The bootloader's variables."""
+    return dict(line.split("=", 1) for line in board.sh("fw_printenv").splitlines())
+
+
+def verdict(board: Board) -> dict:
+    """What the gate left for the daemon."""
+    return json.loads(board.sh("cat /var/lib/private/floorcast/update/verdict.json"))
+
+
+class Bench:
+    """Images, a place to work, and boards on disks of their own."""
+
+    def __init__(self, images: pathlib.Path, job: pathlib.Path, shared: pathlib.Path):
+        self.images, self.job, self.shared = images, job, shared
+        self.sums = {}
+        for line in (images / "rootfs.sha256").read_text().splitlines():
+            sum_, name = line.split()
+            self.sums[name.removesuffix(".ext4")] = sum_
+
+    def board(self, disk: pathlib.Path, frozen: pathlib.Path | None = None) -> Board:
+        """Power on."""
+        return Board(self.images, self.job, disk, frozen)
+
+    def fresh(self, name: str = "disk") -> pathlib.Path:
+        """A disk as it comes from the factory."""
+        return overlay(self.images / "disk.img", self.job / f"{name}.qcow2")
+
+    def settled(self, name: str = "disk") -> tuple[Board, pathlib.Path]:
+        """A box on slot A that has passed its gate, with a stick and a mark in its data: power on,
+        and its disk. Started once for all scenarios, then gone on from where it was frozen."""
+        base, memory = self.shared / "base.qcow2", self.shared / "memory"
+        if not memory.exists():
+            with self.board(overlay(self.images / "disk.img", base)) as board:
+                passed(board, "A", "1.0")
+                board.sh(f"{STICK} && {MARK}")
+                board.freeze(memory)
+        disk = overlay(base, self.job / f"{name}.qcow2")
+        board = self.board(disk, memory)
+        board.resume()
+        return board, disk
+
+    def slot(self, disk: pathlib.Path, label: str) -> str:
+        """The SHA-256 of what a slot holds."""
+        raw = self.job / "slot.img"
+        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+        table = subprocess.run(["/usr/sbin/sfdisk", "-J", raw], capture_output=True, check=True)
+        for part in json.loads(table.stdout)["partitiontable"]["partitions"]:
+            if part.get("name") == label:
+                with raw.open("rb") as file:
+                    file.seek(part["start"] * 512)
+                    left, digest = part["size"] * 512, hashlib.sha256()
+                    while left:
+                        block = file.read(min(left, 1 << 22))
+                        digest.update(block)
+                        left -= len(block)
+                raw.unlink()
+                return digest.hexdigest()
+        raise BoardError(f"no partition {label}")
+
+
+def good(bench: Bench) -> str:
+    """A good update runs, passes its gate and stays; what the box kept is still there."""
+    board, disk = bench.settled()
+    with board:
+        before = env(board)["MACHINE_ID"]
+        began = time.monotonic()
+        board.sh("rauc install /run/stick/good.raucb", INSTALL_S)
+        installed = time.monotonic()
+        board.begin("systemctl reboot")
+        passed(board, "B", "1.1")
+        done = time.monotonic()
+        board.sh(MARKED)
+        want(verdict(board)["good"], "the daemon would hear that it is bad")
+        after = env(board)["MACHINE_ID"], board.sh("cat /etc/machine-id")
+        want(after == (before, before), f"machine-id was {before}, is {after}")
+        board.sh("sync")
+    want(bench.slot(disk, "rootfs-b") == bench.sums["good"], "slot B is not what was signed")
+    return (
+        f"installed in {installed - began:.0f} s, "
+        f"restarted and found good in {done - installed:.0f} s"
+    )
+
+
+def bad(bench: Bench, kind: str, version: str, reason: str | None) -> str:
+    """A bad image is given up by the box itself, with the reason kept."""
+    board, _ = bench.settled()
+    with board:
+        board.sh(f"rauc install /run/stick/{kind}.raucb", INSTALL_S)
+        began = time.monotonic()
+        board.begin("systemctl reboot")
+        if reason:
+            start = board.ready()
+            want((start.slot, start.version) == ("B", version), f"{start} came up")
+        passed(board, "A", "1.0", board.ready(500))
+        back = time.monotonic() - began
+        board.sh(MARKED)
+        if reason:
+            said = verdict(board)
+            want(not said["good"] and reason in said["reason"], f"the verdict is {said}")
+            want(reason in board.sh("cat /data/health/log"), "the log has no reason")
+        state = env(board)
+        want(state["BOOT_B_LEFT"] == "0", f"slot B still has tries: {state}")
+    return f"back on slot A after {back:.0f} s; {reason or 'it never came to its gate'}"
+
+
+def refused(bench: Bench) -> str:
+    """A bundle that is old, of another authority, torn or damaged writes nothing."""
+    said = []
+    board, _ = bench.settled()
+    with board:
+        board.sh(
+            "cd /data && head -c 50000000 /run/stick/good.raucb >short.raucb && "
+            "cp /run/stick/good.raucb damaged.raucb && printf x | "
+            "dd of=damaged.raucb bs=1 seek=40000000 conv=notrunc status=none"
+        )
+        for bundle, why in (
+            ("/run/stick/old.raucb", "older than"),
+            ("/run/stick/unsigned.raucb", "signature"),
+            ("/data/short.raucb", ""),
+            ("/data/damaged.raucb", ""),
+        ):
+            text = board.sh(f"rauc install {bundle}; [ $? != 0 ]", INSTALL_S)
+            want(why in text, f"{bundle}: it does not say why: {text}")
+            want(env(board)["BOOT_ORDER"].startswith("A"), f"{bundle}: slot B is to start")
+            last = [line for line in text.splitlines() if "LastError" in line or "failed" in line]
+            said.append(f"{bundle.split('/')[-1]}: {' '.join(last)[:120]}")
+        board.begin("systemctl reboot")
+        passed(board, "A", "1.0")
+    return "\n    ".join(["all four refused, slot A runs", *said])
+
+
+def boxes(bench: Bench) -> str:
+    """Two boxes from one image are two; no password works; only what is configured listens."""
+    ids = []
+    for name in ("one", "two"):
+        with bench.board(bench.fresh(name)) as board:
+            passed(board, "A", "1.0")
+            ids.append(board.sh("cat /etc/machine-id"))
+    want(ids[0] != ids[1], f"both are {ids[0]}")
+    with bench.board(bench.job / "two.qcow2") as board:
+        passed(board, "A", "1.0")
+        want(board.sh("cat /etc/machine-id") == ids[1], "the machine-id did not stay")
+        open_ = board.sh("ss -tlnuH | awk '{print $1, $5}' 2>/dev/null || ss -tlnuH")
+        shadow = board.sh("cut -d: -f1,2 /etc/shadow")
+        hashes = [line for line in shadow.splitlines() if line.split(":")[1][:1] not in "!*"]
+        want(not hashes, f"passwords: {hashes}")
+        logins = board.sh("systemctl list-units --state=active --no-legend '*getty*' 'ssh*' | cat")
+        want(not logins, f"a login: {logins}")
+        judged = board.sh("systemd-analyze security floorcast --no-pager | tail -n 1", 120)
+        data = board.sh("lsblk -bno SIZE,PARTLABEL | grep data; df -B1 --output=size /data | tail -n 1")
+        times = board.sh("systemd-analyze time")
+    return "\n    ".join([f"machine-ids {ids}", judged.strip(), open_, data, times])
+
+
+def cuts(bench: Bench, count: int, seed: int) -> str:
+    """Power that goes at any moment of an update leaves a box that runs and data that is there."""
+    chance, slots = random.Random(seed), {"A": 0, "B": 0}
+    update = "rauc install /run/stick/good.raucb && systemctl reboot"
+    # How long all of it takes here, undisturbed: cuts fall into that.
+    board, _ = bench.settled("whole")
+    with board:
+        began = time.monotonic()
+        board.begin(update)
+        passed(board, "B", "1.1", board.ready(INSTALL_S))
+        whole = time.monotonic() - began
+    print(f"  cuts: undisturbed {whole:.0f} s; seed {seed}", flush=True)
+    for number in range(count):
+        at = chance.uniform(0, whole)
+        board, disk = bench.settled("cut")
+        with board:
+            board.begin(update)
+            time.sleep(at)  # the cut is a moment, not an event
+        with bench.board(disk) as board:
+            start = board.ready()
+            version = {"A": "1.0", "B": "1.1"}.get(start.slot, "none")
+            passed(board, start.slot, version, start)
+            board.sh(MARKED)
+            variables = env(board)
+        held = {"A": "a", "B": "good"}[start.slot]
+        label = f"rootfs-{start.slot.lower()}"
+        want(bench.slot(disk, label) == bench.sums[held], f"cut {number}: {label} is torn and runs")
+        if variables["BOOT_ORDER"].startswith("B") and variables["BOOT_B_LEFT"] != "0":
+            whole_b = bench.slot(disk, "rootfs-b") == bench.sums["good"]
+            want(whole_b, f"cut {number}: slot B is torn and to start: {variables}")
+        slots[start.slot] += 1
+        print(f"  cut {number}: after {at:.1f} s, slot {start.slot} runs; {variables}", flush=True)
+    return f"{count} cuts: {slots['A']} went back, {slots['B']} went on; none dead, no data lost"
+
+
+def main() -> int:
+    """The scenarios by name."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images", type=pathlib.Path)
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--cuts", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    known = {
+        "good": good,
+        "crash": lambda bench: bad(bench, "crash", "1.2", "the daemon does not answer"),
+        "dark": lambda bench: bad(bench, "dark", "1.3", "feed/fill worked before"),
+        "panic": lambda bench: bad(bench, "panic", "1.4", None),
+        "refused": refused,
+        "boxes": boxes,
+        "cuts": lambda bench: cuts(bench, asked.cuts, asked.seed),
+    }
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="board-") as place:
+        shared = pathlib.Path(place)
+        for name in asked.names:
+            began = time.monotonic()
+            job = shared / name
+            job.mkdir()
+            try:
+                said = known[name](Bench(asked.images.resolve(), job, shared))
+                print(f"{name}: ok in {time.monotonic() - began:.0f} s\n    {said}", flush=True)
+            except (BoardError, OSError, subprocess.CalledProcessError) as error:
+                failed += 1
+                print(f"{name}: FAILED after {time.monotonic() - began:.0f} s: {error}", flush=True)
+            shutil.rmtree(job, ignore_errors=True)
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

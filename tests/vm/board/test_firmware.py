@@ -1,0 +1,226 @@
+"""The rules of firmware/'s own scripts, without a board: `python -m unittest` here."""
+
+import http.server
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import threading
+import unittest
+
+FIRMWARE = pathlib.Path(__file__).parents[3] / "firmware"
+
+
+def part(name: str, state: str) -> str:
+    """A line of the daemon's figures."""
+    return f'floorcast_part_state{{part="{name}",state="{state}",code=""}} 1\n'
+
+
+class Daemon(http.server.BaseHTTPRequestHandler):
+    """Answers with figures."""
+
+    figures = ""
+
+    def do_GET(self):
+        """The figures."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.figures.encode())
+
+    def log_message(self, *_):
+        """Silent."""
+
+
+class Dir(unittest.TestCase):
+    """A directory in place of a box."""
+
+    def setUp(self):
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.dir = pathlib.Path(place.name)
+
+    def run_(self, script: str, *words: str, **env: str) -> subprocess.CompletedProcess:
+        """A script of firmware/."""
+        return subprocess.run(
+            ["sh", FIRMWARE / script, *words],
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class Health(Dir):
+    """health/floorcast-health."""
+
+    def setUp(self):
+        super().setUp()
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Daemon)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        (self.dir / "state").mkdir()
+        (self.dir / "data").mkdir()
+        (self.dir / "cmdline").write_text("ro rauc.slot=A quiet\n")
+        self.env = {
+            "FLOORCAST_METRICS": f"http://127.0.0.1:{server.server_port}/metrics",
+            "FLOORCAST_DATA": str(self.dir / "data"),
+            "FLOORCAST_STATE": str(self.dir / "state"),
+            "FLOORCAST_CMDLINE": str(self.dir / "cmdline"),
+            "FLOORCAST_RELEASE": str(self.dir / "release"),
+            "FLOORCAST_WITHIN_S": "1",
+        }
+        self.image("1")
+        Daemon.figures = part("feed/a", "live") + part("bus/p", "live") + part("broker/m", "live")
+
+    def image(self, build: str) -> None:
+        """Another image in the slot."""
+        (self.dir / "release").write_text(f"VERSION={build}\nBUILD={build}\n")
+
+    def gate(self, word: str = "check") -> int:
+        """Asks it."""
+        return self.run_("health/floorcast-health", word, **self.env).returncode
+
+    def verdict(self) -> dict:
+        """What the daemon would read."""
+        return json.loads((self.dir / "state/update/verdict.json").read_text())
+
+    def settled(self) -> None:
+        """An image that passed, and what it had on air."""
+        self.assertEqual([self.gate(w) for w in ("check", "keep", "note")], [0, 0, 0])
+
+    def test_a_new_image_has_to_have_on_air_what_the_one_before_had(self):
+        """With the reason, for the daemon and in the log."""
+        self.settled()
+        self.image("2")
+        Daemon.figures = part("feed/a", "connecting") + part("bus/p", "live")
+        self.assertEqual(self.gate(), 1)
+        self.assertEqual(self.verdict()["reason"], "feed/a worked before and does not")
+        self.assertIn("feed/a worked before", (self.dir / "data/health/log").read_text())
+
+    def test_what_rests_or_is_closed_is_well(self):
+        """A camera that the house closed is no reason to go back."""
+        self.settled()
+        self.image("2")
+        Daemon.figures = part("feed/a", "paused") + part("bus/p", "resting")
+        self.assertEqual(self.gate(), 0)
+
+    def test_a_broker_that_is_gone_rolls_nothing_back(self):
+        """Its outage is the site's, not the image's."""
+        self.settled()
+        self.image("2")
+        Daemon.figures = part("feed/a", "live") + part("bus/p", "live")
+        self.assertEqual(self.gate(), 0)
+        self.assertTrue(self.verdict()["good"])
+
+    def test_a_daemon_that_does_not_answer_does_not_pass(self):
+        """Whatever the configuration is."""
+        self.env["FLOORCAST_METRICS"] = "http://127.0.0.1:9/metrics"
+        self.assertEqual(self.gate(), 1)
+        self.assertIn("does not answer", self.verdict()["reason"])
+
+    def test_an_image_that_was_good_is_not_given_up(self):
+        """A camera that breaks later is a broken camera."""
+        self.settled()
+        Daemon.figures = ""
+        self.assertEqual(self.gate(), 0)
+
+    def test_the_old_slot_leaves_the_verdict_on_the_new_one(self):
+        """The daemon reads it there, after the box went back."""
+        self.settled()
+        self.image("2")
+        Daemon.figures = ""
+        self.assertEqual(self.gate(), 1)
+        self.image("1")
+        self.assertEqual(self.gate(), 0)
+        self.assertFalse(self.verdict()["good"])
+
+    def test_a_full_disk_does_not_take_a_good_slot(self):
+        """The other one would find it full too, and the box would start for ever."""
+        self.settled()
+        (self.dir / "data/health/written.next").mkdir()
+        self.assertEqual(self.gate(), 0)
+        self.image("2")
+        self.assertEqual(self.gate(), 1)
+
+    def test_without_its_data_a_slot_does_not_stay(self):
+        """Nothing could be kept there."""
+        self.env["FLOORCAST_DATA"] = "/proc"
+        self.assertEqual(self.gate(), 1)
+
+
+class Hook(Dir):
+    """rauc/hook."""
+
+    def check(self, compatible: str, version: str) -> tuple[int, str]:
+        """On a bench box that runs 1.10."""
+        release = self.dir / "release"
+        release.write_text("VERSION=1.10\nBUILD=x\n")
+        ran = self.run_(
+            "rauc/hook",
+            "install-check",
+            FLOORCAST_RELEASE=str(release),
+            RAUC_SYSTEM_COMPATIBLE="floorcast-bench",
+            RAUC_MF_COMPATIBLE=compatible,
+            RAUC_MF_VERSION=version,
+        )
+        return ran.returncode, ran.stderr
+
+    def test_only_this_board_and_nothing_older(self):
+        """The same version repairs; versions are numbers, not letters."""
+        ours = "floorcast-bench"
+        self.assertEqual(self.check(ours, "1.10")[0], 0)
+        self.assertEqual(self.check(ours, "1.11")[0], 0)
+        for compatible, version, why in (
+            (ours, "1.9", "older"),
+            (ours, "", "no version"),
+            ("floorcast-other", "2.0", "this box is floorcast-bench"),
+        ):
+            code, said = self.check(compatible, version)
+            self.assertEqual(code, 10)
+            self.assertIn(why, said)
+
+
+class Tryboot(Dir):
+    """boot/tryboot."""
+
+    def setUp(self):
+        super().setUp()
+        (self.dir / "cmdline").write_text("rauc.slot=A\n")
+        (self.dir / "autoboot.txt").write_text(
+            "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n"
+        )
+
+    def ask(self, *words: str) -> str:
+        """The backend."""
+        place = str(self.dir)
+        cmdline = str(self.dir / "cmdline")
+        ran = self.run_(
+            "boot/tryboot", *words, FLOORCAST_BOOT=place, FLOORCAST_RUN=place, FLOORCAST_CMDLINE=cmdline
+        )
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        return ran.stdout.strip()
+
+    def test_a_new_slot_is_tried_once_and_stays_only_if_it_is_good(self):
+        """Until then the firmware's own choice does not change."""
+        self.ask("set-state", "B", "bad")
+        self.ask("set-primary", "B")
+        self.assertEqual(self.ask("get-primary"), "B")
+        self.assertEqual((self.dir / "reboot-param").read_text(), "0 tryboot\n")
+        self.assertIn("[all]\ntryboot_a_b=1\nboot_partition=2", (self.dir / "autoboot.txt").read_text())
+        # It starts.
+        (self.dir / "reboot-param").unlink()
+        (self.dir / "cmdline").write_text("rauc.slot=B\n")
+        self.assertEqual((self.ask("get-primary"), self.ask("get-state", "B")), ("A", "bad"))
+        self.ask("set-state", "B", "good")
+        self.assertEqual((self.ask("get-primary"), self.ask("get-state", "B")), ("B", "good"))
+
+    def test_a_slot_that_does_not_run_is_not_made_good(self):
+        """RAUC marks a slot good after it was written; it has not started yet."""
+        self.ask("set-state", "B", "good")
+        self.assertEqual(self.ask("get-state", "B"), "bad")
+
+
+if __name__ == "__main__":
+    unittest.main()
