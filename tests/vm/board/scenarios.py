@@ -24,6 +24,10 @@ GOOD_S = 240
 INSTALL_S = 400
 """RAUC writes 320 MiB, on an emulated processor that others use too."""
 PASSED = "for i in $(seq 220); do systemctl -q is-active floorcast-good && exit; sleep 1; done; exit 1"
+WHY = (
+    "systemctl list-jobs --no-pager; ps axf | tail -n 40; fw_printenv; uptime; "
+    "journalctl --no-pager -n 60 -u rauc -u dbus -u 'floorcast-*'"
+)
 STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
 MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
 MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
@@ -40,7 +44,10 @@ def passed(board: Board, slot: str, version: str, start: Start | None = None) ->
     start = start or board.ready()
     got = f"slot {start.slot}, version {start.version}"
     want((start.slot, start.version) == (slot, version), f"{got} came up:\n{board.tail()}")
-    board.sh(PASSED, GOOD_S)
+    try:
+        board.sh(PASSED, GOOD_S)
+    except BoardError as error:
+        raise BoardError(f"{got} did not pass: {error}\n{board.sh(WHY, 120, check=False)}") from error
     variables = env(board)
     want(variables["BOOT_GOOD"] == slot, f"{got} passed, the bootloader has {variables}")
     return start
