@@ -147,7 +147,7 @@ def bad(bench: Bench, kind: str, version: str, reason: str | None) -> str:
         if reason:
             start = board.ready()
             want((start.slot, start.version) == ("B", version), f"{start} came up")
-        passed(board, "A", "1.0", board.ready(500))
+        passed(board, "A", "1.0", board.ready(900))
         back = time.monotonic() - began
         board.sh(MARKED)
         if reason:
