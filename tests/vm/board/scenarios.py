@@ -203,7 +203,15 @@ def boxes(bench: Bench) -> str:
         logins = board.sh("systemctl list-units --state=active --no-legend '*getty*' 'ssh*' | cat")
         want(not logins, f"a login: {logins}")
         judged = board.sh("systemd-analyze security floorcast --no-pager | tail -n 1", 120)
-        data = board.sh("lsblk -bno SIZE,PARTLABEL | grep data; df -B1 --output=size /data | tail -n 1")
+        of_disk, of_files = (
+            int(board.sh(f"{ask} | tail -n 1"))
+            for ask in (
+                "lsblk -bno SIZE /dev/disk/by-partlabel/data",
+                "df -B1 --output=size /data",
+            )
+        )
+        want(of_disk > 512 << 20 and of_files > 0.9 * of_disk, f"data: {of_disk}, {of_files}")
+        data = f"data has grown to {of_files >> 20} MiB in {of_disk >> 20}"
         times = board.sh("systemd-analyze time")
     return "\n    ".join([f"machine-ids {ids}", judged.strip(), open_, data, times])
 
