@@ -24,6 +24,10 @@ GOOD_S = 240
 INSTALL_S = 400
 """RAUC writes 320 MiB, on an emulated processor that others use too."""
 PASSED = "for i in $(seq 220); do systemctl -q is-active floorcast-good && exit; sleep 1; done; exit 1"
+WHY = (
+    "systemctl list-jobs --no-pager; ps axf | tail -n 40; fw_printenv; uptime; "
+    "journalctl --no-pager -n 60 -u rauc -u dbus -u 'floorcast-*'"
+)
 STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
 MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
 MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
@@ -40,7 +44,10 @@ def passed(board: Board, slot: str, version: str, start: Start | None = None) ->
     start = start or board.ready()
     got = f"slot {start.slot}, version {start.version}"
     want((start.slot, start.version) == (slot, version), f"{got} came up:\n{board.tail()}")
-    board.sh(PASSED, GOOD_S)
+    try:
+        board.sh(PASSED, GOOD_S)
+    except BoardError as error:
+        raise BoardError(f"{got} did not pass: {error}\n{board.sh(WHY, 120, check=False)}") from error
     variables = env(board)
     want(variables["BOOT_GOOD"] == slot, f"{got} passed, the bootloader has {variables}")
     return start
@@ -140,7 +147,7 @@ def bad(bench: Bench, kind: str, version: str, reason: str | None) -> str:
         if reason:
             start = board.ready()
             want((start.slot, start.version) == ("B", version), f"{start} came up")
-        passed(board, "A", "1.0", board.ready(500))
+        passed(board, "A", "1.0", board.ready(900))
         back = time.monotonic() - began
         board.sh(MARKED)
         if reason:
@@ -196,7 +203,15 @@ def boxes(bench: Bench) -> str:
         logins = board.sh("systemctl list-units --state=active --no-legend '*getty*' 'ssh*' | cat")
         want(not logins, f"a login: {logins}")
         judged = board.sh("systemd-analyze security floorcast --no-pager | tail -n 1", 120)
-        data = board.sh("lsblk -bno SIZE,PARTLABEL | grep data; df -B1 --output=size /data | tail -n 1")
+        of_disk, of_files = (
+            int(board.sh(f"{ask} | tail -n 1"))
+            for ask in (
+                "lsblk -bno SIZE /dev/disk/by-partlabel/data",
+                "df -B1 --output=size /data",
+            )
+        )
+        want(of_disk > 512 << 20 and of_files > 0.9 * of_disk, f"data: {of_disk}, {of_files}")
+        data = f"data has grown to {of_files >> 20} MiB in {of_disk >> 20}"
         times = board.sh("systemd-analyze time")
     return "\n    ".join([f"machine-ids {ids}", judged.strip(), open_, data, times])
 
