@@ -218,9 +218,8 @@ impl Work {
                     }
                 }
             }
-            Stage::Restarting { from, .. } | Stage::Proving { from } => {
-                self.prove(from).await.unwrap_or_else(failed)
-            }
+            Stage::Restarting { from, .. } => Stage::Proving { from: from.clone() },
+            Stage::Proving { from } => self.prove(from).await.unwrap_or_else(failed),
             Stage::Done | Stage::Failed { .. } => std::future::pending().await,
         }
     }
