@@ -85,3 +85,16 @@ async fn publishing_over_a_lost_session_is_an_error() {
     assert!(rig.sessions.borrow().is_none(), "the session is still offered");
     rig.stop().await;
 }
+
+/// A stop ends the sessions and their deliverer in any order.
+#[tokio::test]
+async fn a_stop_without_a_session_is_no_failure() {
+    let mut mosquitto = Mosquitto::open();
+    mosquitto.kill();
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..32 {
+        let rig = Rig::start(dir.path(), &broker(mosquitto.port, ""));
+        rig.state("tele", |state, _| state == State::Connecting).await;
+        rig.stop().await;
+    }
+}

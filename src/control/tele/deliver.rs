@@ -67,6 +67,8 @@ pub async fn run(
         }
         status.set(PART, State::Connecting, "");
         tokio::select! {
+            // A stop ends the sessions too: it is the stop that counts.
+            biased;
             () = stop.cancelled() => return Ok(()),
             changed = sessions.changed() => changed.context("sessions ended")?,
         }
