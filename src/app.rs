@@ -172,6 +172,7 @@ pub async fn run(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     control: Option<Control>,
+    place: Option<update::Place>,
     inside: Inside,
     stop: CancellationToken,
 ) -> Result<End> {
@@ -196,15 +197,15 @@ pub async fn run(
     let sources = Sources::new(floor, sources, DemoLine::new(demo), overlay.clone());
     let on_air = OnAir::start(sources, config, bound, viewers, inside.metrics.clone()).await?;
     let (updates, wishes) = mpsc::channel(1);
-    if let Some(Control::Revisions { dir, .. }) = &control {
+    if let Some(place) = place {
         let setting = update::Setting {
-            dir: dir.join("update"),
+            place,
             status: on_air.floor().status.clone(),
             wall: on_air.floor().wall.clone(),
             watched: Arc::new(on_air.watched()),
             wishes,
         };
-        house.tasks.spawn(update::run(setting, house.stop.child_token()));
+        house.tasks.spawn(update::run(setting, updates.clone(), house.stop.child_token()));
     }
     let orders = control.map(|c| c.start(overlay, on_air.config(), on_air.floor(), &house));
     let mut orders = Orders::new(on_air, inside, file, orders, updates);

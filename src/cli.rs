@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::app::{self, Control, Demo, End, Inside};
 use crate::config::{self, Config};
-use crate::{capture, control, ctl, observe, pki};
+use crate::{capture, control, ctl, observe, pki, update};
 
 /// Puts a production line on air.
 #[derive(Parser)]
@@ -31,9 +31,12 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
         /// Where revisions are kept, so that technicians can change the configuration
-        /// over the brokers of `[control]`. Without such brokers it stays empty.
+        /// over the brokers of `[control]`. Without such brokers only updates are kept there.
         #[arg(long, env = "STATE_DIRECTORY")]
         state: Option<PathBuf>,
+        /// Where a stick with a firmware bundle is mounted, read-only.
+        #[arg(long, env = "FLOORCAST_STICK", default_value = "/run/floorcast/stick")]
+        stick: PathBuf,
     },
     /// Check a configuration and name every mistake in it.
     Check {
@@ -80,8 +83,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { config, state: None } => on_air(&read(&config)?, Some(config), None),
-        Command::Run { config, state: Some(state) } => on_air_with(&config, &state),
+        Command::Run { config, state: None, .. } => on_air(&read(&config)?, Some(config), None),
+        Command::Run { config, state: Some(state), stick } => on_air_with(&config, &state, stick),
         Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {
             Some(config) => {
                 observe::say(&summary(&config));
@@ -158,7 +161,8 @@ fn summary(config: &Config) -> String {
 }
 
 /// Runs the last good revision on disk; the file where there is none.
-fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
+fn on_air_with(file: &Path, state: &Path, stick: PathBuf) -> anyhow::Result<ExitCode> {
+    let place = Some(update::Place { dir: state.join("update"), stick });
     let lines = observe::start_logs();
     let name = file.display().to_string();
     let seed = match read(file) {
@@ -176,11 +180,11 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
             (true, Some(door)) => {
                 let (seed, dir) = (seed.clone(), state.to_owned());
                 let control = Control::Door { door: Box::new(door), seed, dir };
-                return put_on_air(config, None, None, Some(control), lines);
+                return put_on_air(config, None, None, Some(control), place, lines);
             }
             (true, None) => {
                 info!("no [[control.broker]]: only the file counts, and is read again at SIGHUP");
-                return put_on_air(config, Some(file.to_owned()), None, None, lines);
+                return put_on_air(config, Some(file.to_owned()), None, None, place, lines);
             }
         }
     }
@@ -199,7 +203,8 @@ fn on_air_with(file: &Path, state: &Path) -> anyhow::Result<ExitCode> {
     match config {
         Some(config) => {
             let (changes, dir) = (Box::new(changes), state.to_owned());
-            put_on_air(config, None, None, Some(Control::Revisions { changes, first, dir }), lines)
+            let control = Control::Revisions { changes, first, dir };
+            put_on_air(config, None, None, Some(control), place, lines)
         }
         None => Ok(ExitCode::from(2)),
     }
@@ -226,7 +231,7 @@ fn on_air(text: &str, file: Option<PathBuf>, demo: Option<Demo>) -> anyhow::Resu
     let name = file.as_ref().map_or("the built-in demo".into(), |file| file.display().to_string());
     let Some(config) = load(text, &name) else { return Ok(ExitCode::from(2)) };
     let lines = observe::start_logs();
-    put_on_air(config, file, demo, None, lines)
+    put_on_air(config, file, demo, None, None, lines)
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -235,6 +240,7 @@ fn put_on_air(
     file: Option<PathBuf>,
     demo: Option<Demo>,
     control: Option<Control>,
+    place: Option<update::Place>,
     lines: observe::Lines,
 ) -> anyhow::Result<ExitCode> {
     let metrics = observe::start_metrics()?;
@@ -246,7 +252,8 @@ fn put_on_air(
     let stop = CancellationToken::new();
     let end = runtime.block_on(async {
         tokio::spawn(app::stop_on_signal(stop.clone()));
-        app::run(config, file, demo, control, Inside { metrics, lines }, stop).await
+        let inside = Inside { metrics, lines };
+        app::run(config, file, demo, control, place, inside, stop).await
     })?;
     // A blocking call that outlived the drain must not hold up the exit.
     runtime.shutdown_background();

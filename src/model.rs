@@ -3,6 +3,8 @@
 //! Nothing here does I/O. The one clock is `CLOCK_MONOTONIC`; wall time is
 //! added at the edge by [`crate::clock::WallClock`].
 
+pub mod update;
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::sync::Arc;

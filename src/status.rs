@@ -130,25 +130,37 @@ impl Status {
 
     /// The same with a reason for programs.
     pub fn set_coded(&self, part: &str, state: State, code: &'static str, reason: &str) {
+        self.put(part, state, code, reason, false);
+    }
+
+    /// The same for what takes its time: a reason that says how far it is neither begins the
+    /// state anew nor is logged.
+    pub fn progress(&self, part: &str, state: State, code: &'static str, reason: &str) {
+        self.put(part, state, code, reason, true);
+    }
+
+    fn put(&self, part: &str, state: State, code: &'static str, reason: &str, goes_on: bool) {
         let mut parts = self.parts.lock().expect("status lock");
-        if let Some(old) = parts.get(part)
-            && (old.state, old.code) == (state, code)
-            && &*old.reason == reason
-        {
+        let old = parts.get(part);
+        let same = old.filter(|old| (old.state, old.code) == (state, code));
+        if same.is_some_and(|old| &*old.reason == reason) {
             return;
         }
-        info!(part, ?state, code, reason, "state changed");
-        if let Some(old) = parts.get(part) {
-            gauge(part, old.state, old.code).set(0.0);
+        let goes_on = same.filter(|_| goes_on).map(|old| old.since);
+        if goes_on.is_none() {
+            info!(part, ?state, code, reason, "state changed");
+            if let Some(old) = old {
+                gauge(part, old.state, old.code).set(0.0);
+            }
+            gauge(part, state, code).set(1.0);
+            metrics::gauge!("floorcast_part_live", "part" => part.to_owned())
+                .set(if state == State::Live { 1.0 } else { 0.0 });
+            let utc = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            metrics::gauge!("floorcast_part_since_timestamp_seconds", "part" => part.to_owned())
+                .set(utc.as_secs_f64());
         }
-        gauge(part, state, code).set(1.0);
-        metrics::gauge!("floorcast_part_live", "part" => part.to_owned())
-            .set(if state == State::Live { 1.0 } else { 0.0 });
-        let utc = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        metrics::gauge!("floorcast_part_since_timestamp_seconds", "part" => part.to_owned())
-            .set(utc.as_secs_f64());
-        let health = Health { state, since: clock::now(), code, reason: reason.into() };
-        parts.insert(part.into(), health);
+        let since = goes_on.unwrap_or_else(clock::now);
+        parts.insert(part.into(), Health { state, since, code, reason: reason.into() });
         drop(parts);
         self.changes.send_modify(|n| *n += 1);
     }
@@ -212,6 +224,20 @@ mod tests {
         status.set("feed/a", State::Live, "");
         assert_eq!(status.get("feed/a"), first);
         assert_eq!(*status.changes().borrow(), 1);
+    }
+
+    /// How far something is, changes the reason and nothing else.
+    #[test]
+    fn progress_is_no_new_state() {
+        let status = Status::new();
+        status.progress("update", State::Connecting, "fetching", "0 %");
+        let first = status.get("update").unwrap();
+        status.progress("update", State::Connecting, "fetching", "1 %");
+        let second = status.get("update").unwrap();
+        assert_eq!((&*second.reason, second.since), ("1 %", first.since));
+        status.progress("update", State::Connecting, "installing", "0 %");
+        assert!(status.get("update").unwrap().since > first.since);
+        assert_eq!(*status.changes().borrow(), 3);
     }
 
     /// A task that blocks gives no sign of life; one that ended in order is forgotten.

@@ -21,6 +21,7 @@ use crate::capture::snapshot::{Picture, Wish};
 use crate::clock::{self, WallClock, rfc3339};
 use crate::config::camera::ControlValue;
 use crate::control::{Deed, Done, Made, Undone};
+use crate::model::update::Ask;
 use crate::model::{self, Mono, Source, TagId};
 use crate::telemetry::modbus::write::{self, Outcome};
 use crate::update;
@@ -45,11 +46,7 @@ impl OnAir {
     ) {
         let done = match deed {
             Deed::Snapshot { feed, width } => return self.show(&feed, width, reply),
-            Deed::Update { url, sha256, version, window, force } => {
-                let window = window.map(|(from, to)| update::Window { from, to });
-                let ask = update::Ask { url, sha256, version, window, force };
-                return begin_update(ask, updates, reply);
-            }
+            Deed::Update(ask) => return begin_update(ask, updates, reply),
             Deed::Write { tag, value, until } => return self.write(&tag, value, until, reply),
             Deed::Cover(overlay) => {
                 self.sources().cover(overlay);
@@ -151,11 +148,7 @@ impl OnAir {
 }
 
 /// Hands an update on: it is told by its health how it goes.
-fn begin_update(
-    ask: update::Ask,
-    updates: &mpsc::Sender<update::Wish>,
-    reply: oneshot::Sender<Done>,
-) {
+fn begin_update(ask: Ask, updates: &mpsc::Sender<update::Wish>, reply: oneshot::Sender<Done>) {
     let told = json!({ "version": ask.version, "follow": "health/update" });
     let (begun, answer) = oneshot::channel();
     let sent = updates.try_send(update::Wish { ask, reply: begun });

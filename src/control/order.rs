@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use super::overlay::Overlay;
 use crate::config::Config;
 use crate::config::camera::ControlValue;
-use crate::model::{self, Mono, UtcMicros};
+use crate::model::update::Ask;
+use crate::model::{self, Mono};
 
 /// Something to be done with what is on air. One at a time: the others wait.
 pub enum Order {
@@ -67,18 +68,7 @@ pub enum Deed {
         until: Mono,
     },
     /// Install another version of the box's firmware.
-    Update {
-        /// Where its bundle is.
-        url: String,
-        /// Of the bundle, lower case.
-        sha256: String,
-        /// The version that the bundle has to have.
-        version: String,
-        /// From when until when the box may restart for it.
-        window: Option<(UtcMicros, UtcMicros)>,
-        /// Restart also while somebody watches.
-        force: bool,
-    },
+    Update(Ask),
     /// What the machine has: cameras, encoders with a trial each, serial lines.
     Probe,
 }

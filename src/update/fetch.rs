@@ -158,7 +158,8 @@ fn client() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>> {
     Ok(Client::builder(TokioExecutor::new()).build(connector))
 }
 
-async fn digest(file: &Path) -> Result<String> {
+/// The SHA-256 of a file, 64 hexadecimal digits in lower case.
+pub async fn digest(file: &Path) -> Result<String> {
     let mut open = File::open(file).await.context("read the bundle")?;
     let (mut digest, mut part) = (Digest::new(&SHA256), vec![0; 1 << 16]);
     loop {

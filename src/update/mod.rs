@@ -10,6 +10,7 @@
 mod fetch;
 mod rauc;
 mod record;
+mod stick;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,9 +26,9 @@ use tracing::{info, warn};
 
 use crate::clock::{self, WallClock, rfc3339};
 use crate::disk::free;
+use crate::model::update::{Ask, Window};
 use crate::status::{State, Status};
 use rauc::Rauc;
-pub use record::{Ask, Window};
 use record::{Record, Stage};
 
 /// As parts are named.
@@ -65,10 +66,18 @@ pub struct Wish {
     pub reply: oneshot::Sender<Result<(), String>>,
 }
 
+/// Where updates come from, and where they are kept.
+pub struct Place {
+    /// Bundle and record, so that an update survives a power cut.
+    pub dir: PathBuf,
+    /// A stick with a bundle, while there is one.
+    pub stick: PathBuf,
+}
+
 /// What an update works with.
 pub struct Setting {
-    /// Where bundle and record are kept.
-    pub dir: PathBuf,
+    /// Where its files are.
+    pub place: Place,
     /// Where its health is told.
     pub status: Status,
     /// UTC.
@@ -79,16 +88,21 @@ pub struct Setting {
     pub wishes: mpsc::Receiver<Wish>,
 }
 
-/// Serves until `stop`.
-pub async fn run(setting: Setting, stop: CancellationToken) {
-    let Setting { dir, status, wall, watched, mut wishes } = setting;
-    let work = Work { dir, status, wall, watched };
+/// Serves until `stop`. What comes on a stick goes the way of all `wishes`.
+pub async fn run(setting: Setting, wishes: mpsc::Sender<Wish>, stop: CancellationToken) {
+    let Setting { place, status, wall, watched, wishes: heard } = setting;
+    let work = Work { dir: place.dir.clone(), status: status.clone(), wall, watched };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = stick::watch(&place, &status, &wishes) => {}
+        () = serve(work, heard) => {}
+    }
+}
+
+async fn serve(work: Work, mut wishes: mpsc::Receiver<Wish>) {
     let mut record = Record::read(&work.dir);
     loop {
-        let next = tokio::select! {
-            () = stop.cancelled() => return,
-            next = work.next(record.as_ref(), &mut wishes) => next,
-        };
+        let next = work.next(record.as_ref(), &mut wishes).await;
         record = match (next, record) {
             (None, _) => return,
             (Some(Next::Wish(wish)), before) => work.take(before, wish).await,
@@ -250,7 +264,8 @@ impl Work {
 
     async fn install(&self, record: &Record) -> Result<()> {
         let (rauc, bundle) = (Rauc::open().await?, record::bundle(&self.dir));
-        rauc.check(&bundle, &record.ask.version).await?;
+        let (found, version) = (rauc.version(&bundle).await?, &record.ask.version);
+        ensure!(found == *version, "the bundle is version {found:?}, not {version:?}");
         let told = |percent, step: &str| self.tell(record, &format!("{percent} %: {step}"));
         rauc.install(&bundle, told).await?;
         // The slot has it.
@@ -285,11 +300,19 @@ impl Work {
 
     /// The box has restarted: which slot runs, and does it stay?
     async fn prove(&self, from: &str) -> Result<Stage> {
-        let rauc = Rauc::open().await?;
         let until = clock::now() + PROVED;
         loop {
             let verdict = self.verdict().await;
-            let booted = rauc.booted().await?;
+            // RAUC may be later than this daemon: that proves nothing yet.
+            let booted = async { Rauc::open().await?.booted().await };
+            let booted = match booted.await {
+                Ok(booted) => booted,
+                Err(error) if clock::now() > until => return Err(error),
+                Err(_) => {
+                    sleep(LOOK).await;
+                    continue;
+                }
+            };
             if booted == from {
                 let why = match &verdict {
                     Some(Verdict { good: false, reason, .. }) => reason,
@@ -331,6 +354,6 @@ impl Work {
             _ if more.is_empty() => format!("version {version}"),
             _ => format!("version {version}: {more}"),
         };
-        self.status.set_coded(PART, state, code, &reason);
+        self.status.progress(PART, state, code, &reason);
     }
 }

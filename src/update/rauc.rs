@@ -65,17 +65,16 @@ impl Rauc {
         Ok(Self { bus, installer })
     }
 
-    /// Checks that a bundle is signed, for this board and of this version.
+    /// The version of a bundle that is signed, and for this board.
     ///
     /// # Errors
     /// It is not; the reason is RAUC's.
-    pub async fn check(&self, bundle: &Path, version: &str) -> Result<()> {
+    pub async fn version(&self, bundle: &Path) -> Result<String> {
         let path = bundle.to_str().context("a path in UTF-8")?;
         let ours = self.installer.compatible().await.context("ask RAUC for its board")?;
         let (compatible, found) = self.installer.info(path).await.context("RAUC refuses it")?;
         ensure!(compatible == ours, "the bundle is for {compatible:?}, the box is {ours:?}");
-        ensure!(found == version, "the bundle is version {found:?}, not {version:?}");
-        Ok(())
+        Ok(found)
     }
 
     /// Writes the bundle to the other slot. `told` hears percent and step.

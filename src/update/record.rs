@@ -10,34 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::model::UtcMicros;
+use crate::model::update::Ask;
 
 /// Its name in the directory of updates.
 const FILE: &str = "update.json";
-
-/// An update as it was asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Ask {
-    /// Where the bundle is: `http://`, `https://`, or `file://` for one on the box.
-    pub url: String,
-    /// Of the whole bundle, 64 hexadecimal digits.
-    pub sha256: String,
-    /// The version that it has to have.
-    pub version: String,
-    /// When the box may restart; at once unless given.
-    pub window: Option<Window>,
-    /// Restart also while somebody watches.
-    pub force: bool,
-}
-
-/// From when until when, UTC.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Window {
-    /// Not before.
-    pub from: UtcMicros,
-    /// Not later.
-    pub to: UtcMicros,
-}
 
 /// How far it has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -132,6 +108,8 @@ pub fn bundle(dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::UtcMicros;
+    use crate::model::update::Window;
     use proptest::prelude::*;
 
     fn record(stage: Stage) -> Record {

@@ -22,10 +22,10 @@ fn tool(port: u16, args: &[&str]) -> Command {
 }
 
 /// What it printed and how it ended.
-struct Ran {
+pub struct Ran {
     code: i32,
-    out: String,
-    err: String,
+    pub out: String,
+    pub err: String,
 }
 
 impl From<Output> for Ran {
@@ -37,7 +37,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    fn ended(self, code: i32) -> Self {
+    pub fn ended(self, code: i32) -> Self {
         let (out, err) = (&self.out, &self.err);
         assert_eq!(self.code, code, "standard output:\n{out}\nstandard error:\n{err}");
         self
@@ -50,7 +50,7 @@ impl Ran {
     }
 }
 
-fn ctl(site: &Site, args: &[&str]) -> Ran {
+pub fn ctl(site: &Site, args: &[&str]) -> Ran {
     tool(site.broker.port, args).output().expect("floorcast ctl").into()
 }
 

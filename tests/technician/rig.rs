@@ -106,13 +106,11 @@ impl Listener {
     }
 
     /// Where the next message will stand.
-    #[allow(dead_code)]
     pub fn mark(&mut self) -> usize {
         self.so_far().len()
     }
 
     /// The next wait begins here: what is told on several topics comes in any order.
-    #[allow(dead_code)]
     pub fn rewind(&mut self, mark: usize) {
         self.from = mark;
     }
@@ -185,14 +183,29 @@ impl<B: Broker> Site<B> {
 
     /// Starts the box and waits until it is in session.
     pub fn start(&mut self, env: &[(&str, &str)]) {
+        self.forget();
         self.daemon = Some(Daemon::with_state(&self.seed, self.state.path(), env));
         self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
+    }
+
+    /// What the box before it said is over: waits until the broker has seen it go, and begins
+    /// to listen from there, so that its `online` is not taken for that of the next one.
+    fn forget(&mut self) {
+        let online = |t: &str, p: &Value, is| t.ends_with("/state") && p["online"] == is;
+        let said = self.ear.so_far().iter().rev().find(|(t, _)| t.ends_with("/state"));
+        let there = said.is_some_and(|(t, p)| online(t, p, true));
+        let mark = self.ear.mark();
+        self.ear.rewind(mark);
+        if there {
+            self.ear.wait("offline", |t, p| online(t, p, false));
+        }
     }
 
     /// Starts a box afresh from a document under which it opens no page.
     pub fn restart_from(&mut self, document: &Value) {
         self.state = tempfile::tempdir().expect("temporary directory");
         let seed = toml::to_string(document).expect("TOML");
+        self.forget();
         self.daemon = Some(Daemon::without_page(&seed, self.state.path()));
         self.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
     }

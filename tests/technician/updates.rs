@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::ctl::ctl;
 use crate::rig::{ROOT, Site};
 use crate::support::mosquitto::program;
 use crate::support::peer::{Peer, free_port, wait_port};
@@ -89,7 +90,30 @@ fn site(rauc: &Rauc) -> Site {
 
 fn start(site: &mut Site, rauc: &Rauc) {
     drop(site.daemon.take());
-    site.start(&[("DBUS_SYSTEM_BUS_ADDRESS", &rauc.address())]);
+    let stick = stick(rauc).display().to_string();
+    site.start(&[("DBUS_SYSTEM_BUS_ADDRESS", &rauc.address()), ("FLOORCAST_STICK", &stick)]);
+}
+
+/// Where a stick is mounted, if there is one.
+fn stick(rauc: &Rauc) -> PathBuf {
+    rauc.dir.path().join("stick")
+}
+
+/// Puts a bundle on it.
+fn plug(rauc: &Rauc, bundle: &Path) {
+    let stick = stick(rauc);
+    fs::create_dir_all(&stick).expect("stick");
+    fs::copy(bundle, stick.join("copying")).expect("copy");
+    fs::rename(stick.join("copying"), stick.join(bundle.file_name().unwrap())).expect("rename");
+}
+
+/// Waits until the stick's health says this.
+fn stick_health(site: &mut Site, state: &str, word: &str) {
+    let topic = format!("{ROOT}/health/stick");
+    site.ear.wait(&format!("stick {state}: {word}"), |t, p| {
+        let reason = p["reason"].as_str().unwrap_or_default();
+        t == topic && p["state"] == state && reason.contains(word)
+    });
 }
 
 /// Waits until the update's health says this.
@@ -152,15 +176,17 @@ fn an_update_comes_to_the_other_slot() {
     health(&mut site, "", "2.0 stays");
 }
 
-/// A slot that was given up is told with the health gate's reason.
+/// A slot that was given up is told with the health gate's reason; the tool asked for it.
 #[test]
 fn a_slot_that_was_given_up_is_told() {
     let mut rauc = Rauc::open();
     let bundle = rauc.bundle("new.raucb", 9, "floorcast-test", "2.1", "");
     let mut site = site(&rauc);
     let url = format!("file://{}", bundle.display());
-    let ask = json!({ "url": url, "sha256": sha256(&bundle), "version": "2.1" });
-    assert_eq!(site.command("update", ask)["status"], "ok");
+    let sha = sha256(&bundle);
+    let ask = ["update", &url, "--version", "2.1", "--sha256", &sha];
+    let ran = ctl(&site, &ask).ended(0);
+    assert!(ran.out.contains("health/update"), "{}", ran.out);
     health(&mut site, "restarting", "login1");
     let verdict = json!({ "boot": "that one", "good": false, "reason": "camera line: no frames" });
     restarted(&mut site, &mut rauc, "A", &verdict);
@@ -206,6 +232,26 @@ fn a_bad_bundle_is_refused_with_the_reason() {
     let slot = fs::read(rauc.dir.path().join("slot-b")).expect("slot");
     let image = fs::read(rauc.dir.path().join("good.raucb.img")).expect("image");
     assert!(slot.starts_with(&image), "the slot has the image");
+}
+
+/// What is signed comes from a stick as it comes over the network, once; what is not is told.
+#[test]
+fn a_bundle_on_a_stick_is_taken_once() {
+    let mut rauc = Rauc::open();
+    let mut site = site(&rauc);
+    let stranger = rauc.bundle("stranger.raucb", 2, "floorcast-test", "4.0", "other-");
+    plug(&rauc, &stranger);
+    stick_health(&mut site, "suspect", "RAUC refuses it");
+    fs::remove_dir_all(stick(&rauc)).expect("unplug");
+    let good = rauc.bundle("good.raucb", 3, "floorcast-test", "4.0", "");
+    plug(&rauc, &good);
+    stick_health(&mut site, "live", "good.raucb: taken");
+    health(&mut site, "restarting", "login1");
+    let mark = site.ear.mark();
+    restarted(&mut site, &mut rauc, "B", &json!({ "boot": boot_id(), "good": true }));
+    health(&mut site, "", "4.0 stays");
+    site.ear.rewind(mark);
+    stick_health(&mut site, "live", "was taken before");
 }
 
 /// A box without RAUC says so.

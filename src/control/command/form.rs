@@ -13,6 +13,7 @@ use super::super::change::Now;
 use super::super::change::request::{Refusal, expiry, object};
 use crate::clock::rfc3339;
 use crate::config::camera::ControlValue;
+use crate::model::update::{Ask, Window};
 use crate::model::{self, UtcMicros};
 
 /// A payload's greatest size, bytes.
@@ -89,18 +90,7 @@ pub enum Command {
         value: model::Value,
     },
     /// Install another version of the box's firmware.
-    Update {
-        /// Where its bundle is.
-        url: String,
-        /// Of the bundle.
-        sha256: String,
-        /// The version that the bundle has to have.
-        version: String,
-        /// From when until when the box may restart for it.
-        window: Option<(UtcMicros, UtcMicros)>,
-        /// Restart also while somebody watches.
-        force: bool,
-    },
+    Update(Ask),
     /// What the box has to work with.
     Probe,
 }
@@ -134,7 +124,7 @@ type Field = (&'static str, bool, Kind);
 
 /// The fields of a command; `None` if there is no such command.
 fn fields(name: &str) -> Option<Vec<Field>> {
-    use Kind::{Controls, Hash, Level, Number, Scalar, Switch, Text, Url, Window};
+    use Kind::{Controls, Hash, Level, Number, Scalar, Switch, Text, Url};
     Some(match name {
         "feed" | "privacy" => vec![("feed", true, Text), ("on", true, Switch)],
         "snapshot" => vec![("feed", true, Text), ("width", false, Number(WIDTH))],
@@ -148,7 +138,7 @@ fn fields(name: &str) -> Option<Vec<Field>> {
             ("url", true, Url),
             ("sha256", true, Hash),
             ("version", true, Text),
-            ("window", false, Window),
+            ("window", false, Kind::Window),
             ("force", false, Switch),
         ],
         "probe" => vec![],
@@ -275,14 +265,14 @@ fn controls(value: &Value) -> Option<BTreeMap<String, ControlValue>> {
 }
 
 /// Two times in order, RFC 3339.
-fn window(value: &Value) -> Option<(UtcMicros, UtcMicros)> {
+fn window(value: &Value) -> Option<Window> {
     let given = value.as_object().filter(|given| given.len() == 2)?;
     let time = |key: &str| {
         let (nanos, _) = rfc3339::parse(given.get(key)?.as_str()?)?;
         Some(UtcMicros(nanos.div_euclid(1000)))
     };
     let (from, to) = (time("from")?, time("to")?);
-    (from < to).then_some((from, to))
+    (from < to).then_some(Window { from, to })
 }
 
 /// What a register or a coil may hold.
@@ -319,13 +309,13 @@ fn command(name: &str, given: &Map<String, Value>) -> Option<Command> {
             camera: text("camera")?,
             controls: controls(given.get("controls")?)?,
         },
-        "update" => Command::Update {
+        "update" => Command::Update(Ask {
             url: text("url")?,
             sha256: text("sha256")?.to_ascii_lowercase(),
             version: text("version")?,
             window: given.get("window").and_then(window),
             force: given.get("force").and_then(Value::as_bool).unwrap_or(false),
-        },
+        }),
         "write" => Command::Write { tag: text("tag")?, value: scalar(given.get("value")?)? },
         "probe" => Command::Probe,
         _ => return None,

@@ -220,9 +220,7 @@ impl Desk {
             Command::Control { camera, controls } => {
                 (Deed::Control { camera, controls }, Then::Say)
             }
-            Command::Update { url, sha256, version, window, force } => {
-                (Deed::Update { url, sha256, version, window, force }, Then::Say)
-            }
+            Command::Update(ask) => (Deed::Update(ask), Then::Say),
             Command::Write { tag, value } => (Deed::Write { tag, value, until }, Then::Say),
             Command::Probe => (Deed::Probe, Then::Say),
         })

@@ -17,6 +17,11 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+MACHINE = (
+    *("-machine", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"),
+    *("-smp", "2", "-m", "1G", "-nographic", "-nodefaults", "-monitor", "none"),
+)
+"""The emulated processor and memory."""
 READY_S = 240
 """From power to the agent's greeting; 20 s on an idle machine."""
 
@@ -79,12 +84,16 @@ def overlay(base: pathlib.Path, at: pathlib.Path) -> pathlib.Path:
 class Board:
     """One machine with power. `with Board(...) as board:` cuts it at the end."""
 
-    def __init__(self, images, job, disk, frozen: pathlib.Path | None = None):
+    def __init__(self, images, job, disk, frozen=None, forwards=()):
+        """`frozen` is a memory to go on from; `forwards` are kinds and ports, the same here."""
         self.job = job
         job.mkdir(parents=True, exist_ok=True)
         self.console = job / "console.log"
         for name in ("agent", "qmp"):
             (job / name).unlink(missing_ok=True)
+        forward = "".join(
+            f",hostfwd={kind}:127.0.0.1:{port}-:{port}" for kind, port in forwards
+        )
         begins = ["-incoming", f"exec:cat {frozen}"] if frozen else []
         drives = [
             f"if=pflash,format=raw,file={images}/flash.img,readonly=on",
@@ -95,8 +104,7 @@ class Board:
         self.process = subprocess.Popen(
             [
                 "qemu-system-aarch64",
-                *["-machine", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi"],
-                *["-smp", "2", "-m", "1G", "-nographic", "-nodefaults", "-monitor", "none"],
+                *MACHINE,
                 *["-chardev", f"file,id=console,append=on,path={self.console}"],
                 *["-serial", "chardev:console"],
                 *[word for drive in drives for word in ("-drive", drive)],
@@ -105,6 +113,8 @@ class Board:
                 *["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=bench"],
                 *["-chardev", "socket,id=agent,path=agent,server=on,wait=off"],
                 *["-qmp", "unix:qmp,server=on,wait=off"],
+                # This machine's own 127.0.0.1 is 10.0.2.2 there.
+                *["-netdev", f"user,id=net{forward}", "-device", "virtio-net-pci,netdev=net,romfile="],
                 *begins,
             ],
             cwd=job,

@@ -13,7 +13,8 @@ import subprocess
 import sys
 
 LIBRARIES = "usr/lib/aarch64-linux-gnu"
-PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/systemd", "usr/lib/udev", f"{LIBRARIES}/systemd")
+PROGRAMS = ("usr/bin", "usr/sbin", "usr/lib/systemd", "usr/lib/udev", "usr/lib/polkit-1",
+            f"{LIBRARIES}/systemd")  # fmt: skip
 # Opened by name, while they run.
 BY_NAME = re.compile(r"lib(nss_|gcc_s|cryptsetup|kmod|gst|fdisk|blkid|resolv|dw-|elf-)")
 

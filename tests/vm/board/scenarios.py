@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""What an update may not break: `scenarios.py IMAGES SCENARIO… [--cuts N] [--seed N]`.
+"""What an update may not break: `scenarios.py IMAGES SCENARIO… [--cuts N] [--seed N] [--jobs N]`.
 
 In: what `image` made. Out: a line for each scenario, with figures; the first thing that is not as
-it should be ends the run with the reason. Scenarios: `good`, `crash`, `dark`, `panic` (bad images
-that are signed all the same), `refused`, `boxes`, `cuts`.
+it should be ends the run with the reason. Scenarios: `good`, `remote` (asked for over MQTT),
+`stick`, `crash`, `dark`, `panic` (bad images that are signed all the same), `refused`, `boxes`,
+`stages` (how long a start takes), `cuts`.
 """
 
 import argparse
+import concurrent.futures
 import hashlib
 import json
 import pathlib
@@ -18,19 +20,29 @@ import tempfile
 import time
 
 from board import Board, BoardError, Start, overlay
+from peers import Broker, shop
+from start import start
 
 GOOD_S = 240
 """From the agent's greeting until the slot has passed its gate."""
 INSTALL_S = 400
 """RAUC writes 320 MiB, on an emulated processor that others use too."""
-PASSED = "for i in $(seq 220); do systemctl -q is-active floorcast-good && exit; sleep 1; done; exit 1"
 WHY = (
     "systemctl list-jobs --no-pager; ps axf | tail -n 40; fw_printenv; uptime; "
+    "for p in $(cat /sys/fs/cgroup/system.slice/{floorcast-good,rauc,dbus}.service/cgroup.procs); "
+    "do echo $p $(tr '\\0' ' ' </proc/$p/cmdline); cat /proc/$p/stack; done; "
     "journalctl --no-pager -n 60 -u rauc -u dbus -u 'floorcast-*'"
+)
+PASSED = (
+    "for i in $(seq 220); do systemctl -q is-active floorcast-good && exec cat /run/why; sleep 1; "
+    f"[ $i != 110 ] || {{ {WHY}; }} >/run/why 2>&1; done; exit 1"
 )
 STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
 MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
 MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
+
+
+UPDATE = "rauc install /run/stick/good.raucb && systemctl reboot"
 
 
 def want(true: bool, otherwise: str) -> None:
@@ -44,8 +56,11 @@ def passed(board: Board, slot: str, version: str, start: Start | None = None) ->
     start = start or board.ready()
     got = f"slot {start.slot}, version {start.version}"
     want((start.slot, start.version) == (slot, version), f"{got} came up:\n{board.tail()}")
+    board.sh("touch /run/why")
     try:
-        board.sh(PASSED, GOOD_S)
+        slow = board.sh(PASSED, GOOD_S)
+        if slow:
+            print(f"  {got} was slow to pass:\n{slow}", flush=True)
     except BoardError as error:
         raise BoardError(f"{got} did not pass: {error}\n{board.sh(WHY, 120, check=False)}") from error
     variables = env(board)
@@ -73,9 +88,15 @@ class Bench:
             sum_, name = line.split()
             self.sums[name.removesuffix(".ext4")] = sum_
 
-    def board(self, disk: pathlib.Path, frozen: pathlib.Path | None = None) -> Board:
+    def apart(self, name: str) -> "Bench":
+        """The same with a place of its own, for work side by side."""
+        job = self.job / name
+        job.mkdir()
+        return Bench(self.images, job, self.shared)
+
+    def board(self, disk: pathlib.Path, frozen: pathlib.Path | None = None, forwards=()) -> Board:
         """Power on."""
-        return Board(self.images, self.job, disk, frozen)
+        return Board(self.images, self.job, disk, frozen, forwards)
 
     def fresh(self, name: str = "disk") -> pathlib.Path:
         """A disk as it comes from the factory."""
@@ -216,39 +237,143 @@ def boxes(bench: Bench) -> str:
     return "\n    ".join([f"machine-ids {ids}", judged.strip(), open_, data, times])
 
 
-def cuts(bench: Bench, count: int, seed: int) -> str:
-    """Power that goes at any moment of an update leaves a box that runs and data that is there."""
-    chance, slots = random.Random(seed), {"A": 0, "B": 0}
-    update = "rauc install /run/stick/good.raucb && systemctl reboot"
-    # How long all of it takes here, undisturbed: cuts fall into that.
-    board, _ = bench.settled("whole")
-    with board:
+def remote(bench: Bench) -> str:
+    """An update that is asked for over MQTT: the daemon, which is not root, fetches it, has RAUC
+    install it, restarts the box and tells how it went. A bad one first: it is told too."""
+    board, _ = bench.settled()
+    with board, Broker(bench.job) as broker, shop(bench.images) as server:
+
+        def health(code: str, word: str, within_s: float) -> None:
+            def fits(payload: dict) -> bool:
+                return payload["code"] == code and word in payload["reason"]
+
+            broker.wait("health/update", within_s, fits)
+
+        def ask(txid: str, version: str, bundle: str) -> None:
+            sums = hashlib.sha256((bench.images / bundle).read_bytes()).hexdigest()
+            url = f"http://10.0.2.2:{server.server_port}/{bundle}"
+            until = time.strftime("%FT%TZ", time.gmtime(time.time() + 600))
+            wish = {"txid": txid, "expires": until, "url": url, "sha256": sums, "version": version}
+            broker.say("cmd/eng/update", wish)
+            answer = broker.wait(f"cmd/res/eng/{txid}", 30, lambda _: True)
+            want(answer["status"] == "ok", f"the box refuses: {answer}")
+
+        said = (
+            '\n[box]\nsite = "works"\nid = "board"\n[[control.broker]]\n'
+            f'url = "mqtt://10.0.2.2:{broker.port}"\nkeep_alive_s = 5\n'
+        )
+        board.sh(f"cat >>/etc/floorcast/floorcast.toml <<'END'{said}END")
+        board.sh("systemctl restart floorcast")
+        broker.wait("state", 60, lambda payload: payload.get("online"))
+        ask("old", "0.9", "old.raucb")
+        health("failed", "older than", INSTALL_S)
         began = time.monotonic()
-        board.begin(update)
-        passed(board, "B", "1.1", board.ready(INSTALL_S))
-        whole = time.monotonic() - began
-    print(f"  cuts: undisturbed {whole:.0f} s; seed {seed}", flush=True)
-    for number in range(count):
-        at = chance.uniform(0, whole)
-        board, disk = bench.settled("cut")
+        ask("good", "1.1", "good.raucb")
+        health("installing", "", INSTALL_S)
+        fetched = time.monotonic()
+        health("restarting", "", INSTALL_S)
+        installed = time.monotonic()
+        passed(board, "B", "1.1", board.ready())
+        done = time.monotonic()
+        health("", "1.1 stays", 60)
+        (bench.shared / "whole").write_text(str(done - fetched))
+        board.sh(MARKED)
+    return (
+        f"over MQTT: fetched in {fetched - began:.0f} s, installed in {installed - fetched:.0f} s, "
+        f"restarted by the daemon and found good in {done - installed:.0f} s"
+    )
+
+
+def stick(bench: Bench) -> str:
+    """A stick with the right label is enough: no network, no command."""
+    board, _ = bench.settled()
+    with board:
+        board.sh(
+            "truncate -s 160M /data/stick.img && mke2fs -q -t ext4 -L FLOORCAST /data/stick.img && "
+            "mkdir /run/fill && mount /data/stick.img /run/fill && "
+            "cp /run/stick/good.raucb /run/fill/ && umount /run/fill",
+            INSTALL_S,
+        )
+        began = time.monotonic()
+        board.begin("losetup -r /dev/loop7 /data/stick.img")
+        passed(board, "B", "1.1", board.ready(2 * INSTALL_S))
+        done = time.monotonic()
+        board.sh(MARKED)
+        said = "grep -q '\"stage\":\"done\"' /var/lib/private/floorcast/update/update.json"
+        board.sh(f"for i in $(seq 30); do {said} && exit; sleep 1; done; exit 1", 60)
+    return f"from a stick: on slot B and found good after {done - began:.0f} s"
+
+
+def stages(bench: Bench) -> str:
+    """How long a start takes, to the first picture at a viewer."""
+
+    def make(page: int, media: int) -> Board:
+        board, disk = bench.settled()
         with board:
-            board.begin(update)
-            time.sleep(at)  # the cut is a moment, not an event
-        with bench.board(disk) as board:
-            start = board.ready()
-            version = {"A": "1.0", "B": "1.1"}.get(start.slot, "none")
-            passed(board, start.slot, version, start)
-            board.sh(MARKED)
-            variables = env(board)
-        held = {"A": "a", "B": "good"}[start.slot]
-        label = f"rootfs-{start.slot.lower()}"
-        want(bench.slot(disk, label) == bench.sums[held], f"cut {number}: {label} is torn and runs")
-        if variables["BOOT_ORDER"].startswith("B") and variables["BOOT_B_LEFT"] != "0":
-            whole_b = bench.slot(disk, "rootfs-b") == bench.sums["good"]
-            want(whole_b, f"cut {number}: slot B is torn and to start: {variables}")
-        slots[start.slot] += 1
-        print(f"  cut {number}: after {at:.1f} s, slot {start.slot} runs; {variables}", flush=True)
-    return f"{count} cuts: {slots['A']} went back, {slots['B']} went on; none dead, no data lost"
+            board.sh(
+                f"sed -i 's/127.0.0.1:8080/0.0.0.0:{page}/;s/^media.*/media = \"0.0.0.0:{media}\"\n"
+                f"extra_addresses = [\"127.0.0.1:{media}\"]/' /etc/floorcast/floorcast.toml && sync"
+            )
+            board.sh("floorcast check /etc/floorcast/floorcast.toml")
+        return bench.board(disk, forwards=[("tcp", page), ("udp", media)])
+
+    return start(make, bench.images)
+
+
+def cut(bench: Bench, number: int, at: float) -> str:
+    """Power that goes `at` seconds into an update leaves a box that runs and data that is there;
+    the slot that runs then."""
+    board, disk = bench.settled("cut")
+    with board:
+        board.begin(UPDATE)
+        time.sleep(at)  # the cut is a moment, not an event
+    with bench.board(disk) as board:
+        start = board.ready()
+        version = {"A": "1.0", "B": "1.1"}.get(start.slot, "none")
+        passed(board, start.slot, version, start)
+        board.sh(MARKED)
+        variables = env(board)
+    held = {"A": "a", "B": "good"}[start.slot]
+    label = f"rootfs-{start.slot.lower()}"
+    want(bench.slot(disk, label) == bench.sums[held], f"cut {number}: {label} is torn and runs")
+    if variables["BOOT_ORDER"].startswith("B") and variables["BOOT_B_LEFT"] != "0":
+        whole = bench.slot(disk, "rootfs-b") == bench.sums["good"]
+        want(whole, f"cut {number}: slot B is torn and to start: {variables}")
+    print(f"  cut {number}: after {at:.1f} s, slot {start.slot} runs; {variables}", flush=True)
+    return start.slot
+
+
+def cuts(bench: Bench, count: int, seed: int, jobs: int) -> str:
+    """Power that goes at any moment of an update, `count` times, `jobs` of them side by side."""
+    # How long all of it takes here, undisturbed: cuts fall into that.
+    measured = bench.shared / "whole"
+    if not measured.exists():
+        board, _ = bench.settled("whole")
+        with board:
+            began = time.monotonic()
+            board.begin(UPDATE)
+            passed(board, "B", "1.1", board.ready(INSTALL_S))
+            measured.write_text(str(time.monotonic() - began))
+    whole = float(measured.read_text()) * jobs
+    print(f"  cuts: undisturbed {whole:.0f} s; seed {seed}", flush=True)
+    chance = random.Random(seed)
+    moments = [chance.uniform(0, whole) for _ in range(count)]
+
+    def one(number: int) -> str:
+        apart = bench.apart(f"cut{number}")
+        try:
+            return cut(apart, number, moments[number])
+        except BoardError as error:
+            print(f"  cut {number}: FAILED, after {moments[number]:.1f} s: {error}", flush=True)
+            return "failed"
+        finally:
+            shutil.rmtree(apart.job)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        slots = list(pool.map(one, range(count)))
+    want("failed" not in slots, f"{slots.count('failed')} of {count} cuts")
+    back, on = slots.count("A"), slots.count("B")
+    return f"{count} cuts: {back} went back, {on} went on; none dead, no data lost"
 
 
 def main() -> int:
@@ -257,16 +382,20 @@ def main() -> int:
     parser.add_argument("images", type=pathlib.Path)
     parser.add_argument("names", nargs="+")
     parser.add_argument("--cuts", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
     known = {
         "good": good,
+        "remote": remote,
+        "stick": stick,
+        "stages": stages,
         "crash": lambda bench: bad(bench, "crash", "1.2", "the daemon does not answer"),
         "dark": lambda bench: bad(bench, "dark", "1.3", "feed/fill worked before"),
         "panic": lambda bench: bad(bench, "panic", "1.4", None),
         "refused": refused,
         "boxes": boxes,
-        "cuts": lambda bench: cuts(bench, asked.cuts, asked.seed),
+        "cuts": lambda bench: cuts(bench, asked.cuts, asked.seed, asked.jobs),
     }
     failed = 0
     with tempfile.TemporaryDirectory(prefix="board-") as place:

@@ -33,7 +33,8 @@ do_install() {
         first-boot/floorcast-data
 
     install -D -m 0644 -t ${D}${systemd_system_unitdir} health/floorcast-*.service first-boot/*.mount \
-        first-boot/floorcast-data.service
+        first-boot/floorcast-data.service stick/run-floorcast-stick.mount
+    install -D -m 0644 -t ${D}${nonarch_base_libdir}/udev/rules.d stick/61-floorcast-stick.rules
     install -D -m 0644 -t ${D}${systemd_system_unitdir}/floorcast.service.d first-boot/floorcast.service.conf
     mv ${D}${systemd_system_unitdir}/floorcast.service.d/floorcast.service.conf \
         ${D}${systemd_system_unitdir}/floorcast.service.d/data.conf
@@ -68,6 +69,7 @@ FILES:${PN} += "\
     ${LIBEXEC} \
     ${datadir}/polkit-1 \
     ${localstatedir}/lib/private \
+    ${nonarch_base_libdir}/udev/rules.d \
     ${nonarch_libdir}/repart.d \
     ${systemd_system_unitdir} \
     ${systemd_unitdir}/system.conf.d \

@@ -1,0 +1,80 @@
+//! A bundle that somebody brings on a stick, to a box that need not have a network.
+//!
+//! Comes in: a directory that the system mounts a stick to. Goes out: a wish for the bundle
+//! that is on it, as if it had come over MQTT, once for each bundle; how that went is the
+//! health of the part `stick` while the stick is there. What is on a stick is nobody's word:
+//! only the signature counts, and RAUC looks at that.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tracing::info;
+
+use super::fetch::digest;
+use super::rauc::Rauc;
+use super::record::Record;
+use super::{Place, Wish};
+use crate::model::update::Ask;
+use crate::status::{State, Status};
+
+/// As parts are named.
+const PART: &str = "stick";
+/// Whether one was plugged in is looked at this often.
+const LOOK: Duration = Duration::from_secs(2);
+/// Entries of its directory that are looked at.
+const ENTRIES: usize = 1000;
+
+/// Looks for ever.
+pub async fn watch(place: &Place, status: &Status, wishes: &mpsc::Sender<Wish>) {
+    let mut before = None;
+    loop {
+        let stick = place.stick.clone();
+        let found = tokio::task::spawn_blocking(move || newest(&stick)).await;
+        // A stick that cannot be read is none; a panic is told by the task that had it.
+        let found = found.ok().and_then(Result::ok).flatten();
+        if found != before {
+            match &found {
+                Some(bundle) => {
+                    let name = bundle.file_name().unwrap_or_default().to_string_lossy();
+                    status.set(PART, State::Connecting, &format!("{name}: being looked at"));
+                    match take(bundle, place, wishes).await {
+                        Ok(word) => status.set(PART, State::Live, &format!("{name}: {word}")),
+                        Err(why) => status.set(PART, State::Suspect, &format!("{name}: {why:#}")),
+                    }
+                }
+                None => status.forget(|part| part == PART),
+            }
+            before = found;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Of the bundles on a stick the last by name.
+fn newest(stick: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = std::fs::read_dir(stick)?.take(ENTRIES).filter_map(Result::ok);
+    let bundles = entries.map(|entry| entry.path()).filter(|path| {
+        path.is_file() && path.extension().is_some_and(|name| name.eq_ignore_ascii_case("raucb"))
+    });
+    Ok(bundles.max())
+}
+
+/// Asks for it unless it was the last one asked for; what came of it.
+async fn take(bundle: &Path, place: &Place, wishes: &mpsc::Sender<Wish>) -> Result<&'static str> {
+    let version = Rauc::open().await?.version(bundle).await?;
+    let sha256 = digest(bundle).await?;
+    if Record::read(&place.dir).is_some_and(|last| last.ask.sha256 == sha256) {
+        return Ok("was taken before");
+    }
+    info!(version, bundle = %bundle.display(), "an update on a stick");
+    let url = format!("file://{}", bundle.display());
+    let ask = Ask { url, sha256, version, window: None, force: false };
+    let (reply, answer) = oneshot::channel();
+    wishes.send(Wish { ask, reply }).await?;
+    answer.await?.map_err(|why| anyhow!(why))?;
+    Ok("taken: health/update says how far it is")
+}
