@@ -6,12 +6,16 @@ CVE_PRODUCT = "floorcast"
 
 require floorcast.inc
 
-inherit features_check systemd
+inherit features_check systemd useradd
 REQUIRED_DISTRO_FEATURES = "systemd"
 
 PACKAGECONFIG ??= ""
 
 SYSTEMD_SERVICE:${PN} = "floorcast.service"
+
+# As configs/floorcast.sysusers, while the image is made: its root is read-only.
+USERADD_PACKAGES = "${PN}"
+USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir / --shell /sbin/nologin floorcast"
 
 do_install:append() {
     install -D -m 0644 ${S}/configs/floorcast.service ${D}${systemd_system_unitdir}/floorcast.service
