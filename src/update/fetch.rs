@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper::http::uri::Scheme;
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -102,9 +103,10 @@ async fn download(
     let mut out = out.with_context(|| format!("open {}", file.display()))?;
     let mut there = out.metadata().await.context("size of the bundle")?.len();
     let range = format!("bytes={there}-");
+    let client = client(uri.scheme() == Some(&Scheme::HTTPS))?;
     let request = Request::get(uri).header(header::RANGE, range).body(Empty::<Bytes>::new());
     let request = request.map_err(|e| hopeless(format!("url: {e}")))?;
-    let reply = timeout(SILENCE, client()?.request(request)).await.context("no answer in time")?;
+    let reply = timeout(SILENCE, client.request(request)).await.context("no answer in time")?;
     let reply = reply.context("ask for the bundle")?;
     let length = reply.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -144,15 +146,21 @@ async fn write(out: &mut File, data: &[u8]) -> Result<()> {
     }
 }
 
-fn client() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>> {
+/// A box without the system's authorities can still fetch what is signed anyway, in the open.
+fn client(secure: bool) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>> {
     let tls = rustls::ClientConfig::builder_with_provider(
         rustls::crypto::ring::default_provider().into(),
     )
     .with_safe_default_protocol_versions()
-    .context("TLS")?
-    .with_native_roots()
-    .context("the system's certificates")?
-    .with_no_client_auth();
+    .context("TLS")?;
+    let tls = if secure {
+        tls.with_native_roots().map_err(|error| {
+            hopeless(format!("{error}: the image needs ca-certificates; or use http://"))
+        })?
+    } else {
+        tls.with_root_certificates(rustls::RootCertStore::empty())
+    };
+    let tls = tls.with_no_client_auth();
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     Ok(Client::builder(TokioExecutor::new()).build(connector))

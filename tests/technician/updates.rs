@@ -90,8 +90,15 @@ fn site(rauc: &Rauc) -> Site {
 
 fn start(site: &mut Site, rauc: &Rauc) {
     drop(site.daemon.take());
-    let stick = stick(rauc).display().to_string();
-    site.start(&[("DBUS_SYSTEM_BUS_ADDRESS", &rauc.address()), ("FLOORCAST_STICK", &stick)]);
+    let (bus, stick) = (rauc.address(), stick(rauc).display().to_string());
+    // Without authorities, as on an image that has none: what is not https needs none.
+    let authorities = rauc.dir.path().join("boot").display().to_string();
+    site.start(&[
+        ("DBUS_SYSTEM_BUS_ADDRESS", &bus),
+        ("FLOORCAST_STICK", &stick),
+        ("SSL_CERT_DIR", &authorities),
+        ("SSL_CERT_FILE", "/nonexistent"),
+    ]);
 }
 
 /// Where a stick is mounted, if there is one.
@@ -227,6 +234,10 @@ fn a_bad_bundle_is_refused_with_the_reason() {
         ask(&mut site, file, sha, version);
         health(&mut site, "failed", word);
     }
+    let url = "https://127.0.0.1/good.raucb";
+    let secure = json!({ "url": url, "sha256": "0".repeat(64), "version": "3.0" });
+    assert_eq!(site.command("update", secure)["status"], "ok");
+    health(&mut site, "failed", "the image needs ca-certificates");
     ask(&mut site, &good, &sha256(&good), "3.0");
     health(&mut site, "waiting", "window");
     let slot = fs::read(rauc.dir.path().join("slot-b")).expect("slot");

@@ -9,6 +9,7 @@ PACKAGES = "${PN} ${PN}-encoder"
 
 RDEPENDS:${PN} = "\
     ${PN}-encoder \
+    ca-certificates \
     floorcast \
     floorcast-boot \
     floorcast-firmware \
