@@ -15,14 +15,13 @@ demo: ## the demo line on air, without cameras, PLC or broker of yours (ARGS=--s
 	@scripts/ui
 	@scripts/demo $(ARGS)
 
-# What the machines run is built while the tests before them wait for their peers. The package, and
-# all that a board can meet, have targets of their own: with them it would take more than 45 minutes.
+# What the machines run is built in the idle moments of what is before them. The package, and all
+# that a board can meet, have targets of their own: with them it would take more than 45 minutes.
 test: ## check, Rust and browser tests, the ARM64 machine, updates of the board
 	@scripts/setup test
-	@$(MAKE) --no-print-directory check-now
-	cargo test --locked --no-run
+	@scripts/ui
 	@tests/vm/ahead >/dev/null 2>&1 &
-	@$(MAKE) --no-print-directory test-rust-now test-page-now test-vm-now test-board-now
+	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now test-board-now
 
 check: ## the quick gate: format, lints, dependencies, types, unit tests
 	@scripts/setup check
