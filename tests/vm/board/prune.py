@@ -79,8 +79,12 @@ def main() -> None:
     modules(root, names)
     for useless in ("usr/share/icons", "usr/share/fonts", "usr/share/bash-completion", "usr/include",
                     "usr/share/mime", "usr/lib/firmware", "usr/share/perl", "usr/share/perl5",
-                    "usr/share/zoneinfo", "usr/share/sounds", "usr/share/directfb-1.7.7", "usr/share/iso-codes", "usr/share/xml", "usr/share/X11", "usr/share/alsa"):  # fmt: skip
+                    "usr/share/zoneinfo", "usr/share/sounds", "usr/share/directfb-1.7.7", "usr/share/iso-codes", "usr/share/xml", "usr/share/X11", "usr/share/alsa",
+                    "usr/lib/udev/hwdb.d", "usr/lib/klibc"):  # fmt: skip
         shutil.rmtree(root / useless, ignore_errors=True)
+    # U-Boot hands over its own device tree.
+    for trees in (root / "usr/lib").glob("linux-image-*"):
+        shutil.rmtree(trees)
 
 
 if __name__ == "__main__":

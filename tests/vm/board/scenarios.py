@@ -29,7 +29,7 @@ FEW, LIKE = 10, 2
 GOOD_S = 240
 """From the agent's greeting until the slot has passed its gate."""
 INSTALL_S = 400
-"""RAUC writes 320 MiB, on an emulated processor that others use too."""
+"""RAUC writes 256 MiB, on an emulated processor that others use too."""
 WHY = (
     "systemctl list-jobs --no-pager; ps axf | tail -n 40; fw_printenv; uptime; "
     "for p in $(cat /sys/fs/cgroup/system.slice/{floorcast-good,rauc,dbus}.service/cgroup.procs); "
@@ -315,7 +315,7 @@ def stages(bench: Bench) -> str:
         board, disk = bench.settled()
         with board:
             board.sh(
-                f"sed -i 's/127.0.0.1:8080/0.0.0.0:{page}/;s/^media.*/media = \"0.0.0.0:{media}\"\n"
+                f"sed -i 's/127.0.0.1:8080/0.0.0.0:{page}/;s/^media.*/media = \"0.0.0.0:{media}\"\\n"
                 f"extra_addresses = [\"127.0.0.1:{media}\"]/' /etc/floorcast/floorcast.toml && sync"
             )
             board.sh("floorcast check /etc/floorcast/floorcast.toml")
@@ -358,8 +358,7 @@ def cuts(bench: Bench, count: int, seed: int, jobs: int) -> str:
             began = time.monotonic()
             board.begin(UPDATE)
             passed(board, "B", "1.1", board.ready(INSTALL_S))
-            whole = time.monotonic() - began
-    whole *= jobs
+            whole = (time.monotonic() - began) * jobs
     print(f"  cuts: undisturbed {whole:.0f} s; seed {seed}", flush=True)
     chance = random.Random(seed)
     moments = [chance.uniform(0, whole) for _ in range(count)]

@@ -58,9 +58,9 @@ async def first_picture(url: str, until: float) -> float:
             async with Viewer(url) as viewer:
                 left = until - time.monotonic()
                 return (await viewer.picture("a picture", lambda p: not p.slate, left)).at
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, TimeoutError) as error:
             if time.monotonic() > until:
-                raise BoardError(f"{url} did not answer within {SEEN_S} s") from None
+                raise BoardError(f"{url}: no picture within {SEEN_S} s: {error!r}") from None
             await asyncio.sleep(0.1)  # between attempts
 
 
