@@ -128,6 +128,8 @@ impl Rig {
     /// Publishes samples whose values count on, in batches of at most 100, one
     /// tag after the other; waits until they are on disk. The last value.
     pub async fn samples(&mut self, many: usize) -> i128 {
+        // It listens to the board by then: what was published before is nobody's.
+        self.state("tele", |_, _| true).await;
         let mut durable = self.outbox.durable();
         durable.mark_unchanged();
         // An append under way does not have these; the one after the next sample does.
