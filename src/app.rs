@@ -162,7 +162,8 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 }
 
 /// Goes on air and stays there until `stop`. At SIGHUP it reads `file` again
-/// and becomes what it says.
+/// and becomes what it says. Updates come from `place` and are kept there; without it there
+/// are none.
 ///
 /// # Errors
 /// A listener that cannot be bound, before any device is touched, unless `control` can

@@ -3,6 +3,7 @@
 In: a directory to work in, one to serve. Out: their ports; what the box says, each with a deadline.
 """
 
+import contextlib
 import functools
 import http.server
 import json
@@ -10,23 +11,21 @@ import pathlib
 import select
 import socket
 import subprocess
+import sys
 import threading
 import time
 
 from board import BoardError
 
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "bench"))
+from host import free_port  # noqa: E402
+
 ROOT = "floorcast/v1/works/board"
 
 
-def free_port() -> int:
-    """Of 127.0.0.1."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def shop(directory: pathlib.Path) -> http.server.ThreadingHTTPServer:
-    """Serves the files of a directory until `shutdown()`."""
+@contextlib.contextmanager
+def shop(directory: pathlib.Path):
+    """Serves the files of a directory; its port."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         """Without a line for each request."""
@@ -35,9 +34,12 @@ def shop(directory: pathlib.Path) -> http.server.ThreadingHTTPServer:
             pass
 
     serves = functools.partial(Quiet, directory=str(directory))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), serves)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serves) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
 
 
 class Broker:
@@ -53,6 +55,7 @@ class Broker:
         until = time.monotonic() + 10
         while not self.answers():
             if time.monotonic() > until:
+                self.broker.kill()
                 raise BoardError("mosquitto does not answer")
             select.select([], [], [], 0.05)
         hear = ["stdbuf", "-oL", "mosquitto_sub", "-p", str(self.port), "-t", f"{ROOT}/#", "-v"]

@@ -105,17 +105,23 @@ class Bench:
         """A disk as it comes from the factory."""
         return overlay(self.images / "disk.img", self.job / f"{name}.qcow2")
 
-    def settled(self, name: str = "disk") -> tuple[Board, pathlib.Path]:
-        """A box on slot A that has passed its gate, with a stick and a mark in its data: power on,
-        and its disk. Started once for all scenarios, then gone on from where it was frozen."""
-        base, memory = self.shared / "base.qcow2", self.shared / "memory"
+    def base(self) -> tuple[pathlib.Path, pathlib.Path, float]:
+        """Disk and memory that every settled box goes on from, and the seconds from power until
+        it had passed. Started once for all scenarios, then frozen."""
+        base, memory, took = (self.shared / name for name in ("base.qcow2", "memory", "took"))
         with SETTLING:
             if not memory.exists():
                 with self.board(overlay(self.images / "disk.img", base)) as board:
                     passed(board, "A", "1.0")
-                    (self.shared / "settled").write_text(str(time.monotonic() - board.powered))
+                    took.write_text(str(time.monotonic() - board.powered))
                     board.sh(f"{STICK} && {MARK}")
                     board.freeze(memory)
+        return base, memory, float(took.read_text())
+
+    def settled(self, name: str = "disk") -> tuple[Board, pathlib.Path]:
+        """A box on slot A that has passed its gate, with a stick and a mark in its data: power on,
+        and its disk."""
+        base, memory, _ = self.base()
         disk = overlay(base, self.job / f"{name}.qcow2")
         board = self.board(disk, memory)
         board.resume()
@@ -254,7 +260,7 @@ def remote(bench: Bench) -> str:
     """An update that is asked for over MQTT: the daemon, which is not root, fetches it, has RAUC
     install it, restarts the box and tells how it went. A bad one first: it is told too."""
     board, _ = bench.settled()
-    with board, Broker(bench.job) as broker, shop(bench.images) as server:
+    with board, Broker(bench.job) as broker, shop(bench.images) as port:
 
         def health(code: str, word: str, within_s: float) -> None:
             def fits(payload: dict) -> bool:
@@ -281,7 +287,7 @@ def remote(bench: Bench) -> str:
         ask("old", "0.9", "old.raucb", "file:///run/stick")
         health("failed", "older than", INSTALL_S)
         began = time.monotonic()
-        ask("good", "1.1", "good.raucb", f"http://10.0.2.2:{server.server_port}")
+        ask("good", "1.1", "good.raucb", f"http://10.0.2.2:{port}")
         health("installing", "", INSTALL_S)
         fetched = time.monotonic()
         health("restarting", "", INSTALL_S)
@@ -358,11 +364,11 @@ def cut(bench: Bench, number: int, at: float) -> str:
 def cuts(bench: Bench, count: int, seed: int, jobs: int) -> str:
     """Power that goes at any moment of an update, `count` times, `jobs` of them side by side."""
     # How long all of it takes here, undisturbed: cuts fall into that.
-    board, _ = bench.settled("whole")
-    with board:
-        if count < FEW:
-            whole = LIKE * float((bench.shared / "settled").read_text())
-        else:
+    if count < FEW:
+        whole = LIKE * bench.base()[-1]
+    else:
+        board, _ = bench.settled("whole")
+        with board:
             began = time.monotonic()
             board.begin(UPDATE)
             passed(board, "B", "1.1", board.ready(INSTALL_S))

@@ -9,12 +9,11 @@ import pathlib
 import re
 import socket
 import subprocess
-import sys
 import time
 
 from board import MACHINE, Board, BoardError
-
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "bench"))
+from peers import free_port  # which finds the bench's modules
+from viewer import Viewer
 
 SEEN_S = 240
 """From power to a picture, on an emulated processor that others use too."""
@@ -26,13 +25,6 @@ STAGES = {
     "live": "feed/fill.*Live",
 }
 """What the journal says first of each."""
-
-
-def free_port(kind: int) -> int:
-    """Of 127.0.0.1."""
-    with socket.socket(type=kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def bare(images: pathlib.Path) -> float:
@@ -51,8 +43,6 @@ def bare(images: pathlib.Path) -> float:
 
 async def first_picture(url: str, until: float) -> float:
     """When the first picture of the camera came."""
-    from viewer import Viewer  # needs the tests' Python packages
-
     while True:
         try:
             async with Viewer(url) as viewer:
