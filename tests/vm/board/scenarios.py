@@ -43,6 +43,8 @@ PASSED = (
 STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
 MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
 MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
+LISTENERS = ["tcp/127.0.0.1:8080", "tcp/127.0.0.1:9184", "udp/127.0.0.1:8189"]
+"""What floorcast.toml says, and nothing else."""
 SETTLING = threading.Lock()
 """One machine is started for all of them."""
 UPDATE = "rauc install /run/stick/good.raucb && systemctl reboot"
@@ -236,7 +238,12 @@ def boxes(bench: Bench) -> str:
     with bench.board(bench.job / "two.qcow2") as board:
         passed(board, "A", "1.0")
         want(board.sh("cat /etc/machine-id") == ids[1][0], "the machine-id did not stay")
-        open_ = board.sh("ss -tlnuH | awk '{print $1, $5}' 2>/dev/null || ss -tlnuH")
+        # A slot that was found good before does not wait for the daemon.
+        ask = "wget -q -O /dev/null http://127.0.0.1:9184/metrics"
+        board.sh(f"for i in $(seq 100); do {ask} && exit; sleep 1; done; exit 1", 120)
+        fields = [line.split() for line in board.sh("ss -tlnuH").splitlines()]
+        open_ = sorted(f"{kind}/{local}" for kind, _, _, _, local, *_ in fields)
+        want(open_ == LISTENERS, f"other listeners than configured: {open_}")
         shadow = board.sh("cut -d: -f1,2 /etc/shadow")
         hashes = [line for line in shadow.splitlines() if line.split(":")[1][:1] not in "!*"]
         want(not hashes, f"passwords: {hashes}")
@@ -253,7 +260,7 @@ def boxes(bench: Bench) -> str:
         want(of_disk > 512 << 20 and of_files > 0.9 * of_disk, f"data: {of_disk}, {of_files}")
         data = f"data has grown to {of_files >> 20} MiB in {of_disk >> 20}"
         times = board.sh("systemd-analyze time")
-    return "\n    ".join([f"machine-id, serial number, key: {ids}", judged.strip(), open_, data, times])
+    return "\n    ".join([f"machine-id, serial number, key: {ids}", judged.strip(), f"{open_}", data, times])
 
 
 def remote(bench: Bench) -> str:
@@ -323,14 +330,15 @@ def stick(bench: Bench) -> str:
 
 
 def stages(bench: Bench) -> str:
-    """How long a start takes, to the first picture at a viewer."""
+    """How long a start takes, to the first picture at a viewer. The camera sees white: a picture
+    that is darker than that is the slate."""
 
     def make(page: int, media: int) -> Board:
         board, disk = bench.settled()
         with board:
             board.sh(
                 f"sed -i 's/127.0.0.1:8080/0.0.0.0:{page}/;s/^media.*/media = \"0.0.0.0:{media}\"\\n"
-                f"extra_addresses = [\"127.0.0.1:{media}\"]/' /etc/floorcast/floorcast.toml && sync"
+                f"extra_addresses = [\"127.0.0.1:{media}\"]/;s/Gray Ramp/100% White/' /etc/floorcast/floorcast.toml && sync"
             )
             board.sh("floorcast check /etc/floorcast/floorcast.toml")
         return bench.board(disk, forwards=[("tcp", page), ("udp", media)])
