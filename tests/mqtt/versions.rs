@@ -29,7 +29,11 @@ fn only_3_1_1(to: u16, answer: &'static [u8]) -> u16 {
             let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
             far.write_all(&head).unwrap();
             let (mut back, mut answers) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+            // Whoever hangs up, the other is told at once.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut answers, &mut back);
+                let _ = back.shutdown(std::net::Shutdown::Both);
+            });
             std::thread::spawn(move || {
                 let _ = std::io::copy(&mut near, &mut far);
                 let _ = far.shutdown(std::net::Shutdown::Both);
