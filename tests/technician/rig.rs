@@ -192,9 +192,10 @@ impl<B: Broker> Site<B> {
     /// to listen from there, so that its `online` is not taken for that of the next one.
     fn forget(&mut self) {
         let online = |t: &str, p: &Value, is| t.ends_with("/state") && p["online"] == is;
-        let said = self.ear.so_far().iter().rev().find(|(t, _)| t.ends_with("/state"));
-        let there = said.is_some_and(|(t, p)| online(t, p, true));
-        let mark = self.ear.mark();
+        // Looked at once: what comes a moment later is to be waited for.
+        let heard = self.ear.so_far();
+        let said = heard.iter().rev().find(|(t, _)| t.ends_with("/state"));
+        let (there, mark) = (said.is_some_and(|(t, p)| online(t, p, true)), heard.len());
         self.ear.rewind(mark);
         if there {
             self.ear.wait("offline", |t, p| online(t, p, false));
