@@ -2,7 +2,7 @@
 //! the very frame, in a browser. `docs/design.md` has the picture.
 //!
 //! Imports point one way: `cli > app > {capture telemetry web sim control update} >
-//! {feed mqtt paint} > {config task status} > {clock disk model}`; siblings never import each other.
+//! {feed mqtt paint} > {config task status} > {clock disk model sealed}`; siblings never import each other.
 //! `pki` and `ctl` stand apart: only `cli` knows them. `pki` knows none of these; `ctl`, the
 //! technician's tool, has `mqtt`, `config` and what is said over the wire from `control`.
 
@@ -21,6 +21,7 @@ pub mod mqtt;
 pub mod observe;
 pub mod paint;
 pub mod pki;
+pub mod sealed;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

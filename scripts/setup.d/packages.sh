@@ -11,10 +11,10 @@ STREAM=(gstreamer1.0-libav gstreamer1.0-plugins-bad gstreamer1.0-plugins-base
 BROKER=(mosquitto)
 
 # What the tests talk to: brokers, a Modbus library that is not ours, pty pairs, test keys, a web
-# server that goes on where a transfer broke off, RAUC on a bus of its own, and systemd's judgement
-# of the unit.
+# server that goes on where a transfer broke off, RAUC on a bus of its own, a TPM, and systemd's
+# judgement of the unit.
 PEERS=(dbus gstreamer1.0-tools jq libmodbus-dev mosquitto-clients nginx-light openssl procps
-  python3-venv rauc socat squashfs-tools systemd)
+  python3-venv rauc socat squashfs-tools swtpm systemd tpm2-tools)
 PEER_SERVICES=(nginx.service)
 
 # Brokers of a larger site. The tests run them as children; their services stay off.

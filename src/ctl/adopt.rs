@@ -81,6 +81,8 @@ pub struct Adopt {
 struct Hello {
     fingerprint: String,
     version: String,
+    /// What keeps its key, as it says.
+    keeper: &'static str,
     request: String,
 }
 
@@ -99,8 +101,12 @@ impl Hello {
         if hello["fingerprint"] != *print {
             return Err("its fingerprint is not that of its key");
         }
-        let version = word(&hello["version"]);
-        Ok(Self { fingerprint: print, version, request: request.to_owned() })
+        let keeper = match hello["key"].as_str() {
+            Some("tpm") => "sealed by its TPM",
+            _ => "a file",
+        };
+        let (version, request) = (word(&hello["version"]), request.to_owned());
+        Ok(Self { fingerprint: print, version, keeper, request })
     }
 }
 
@@ -120,8 +126,11 @@ impl Adopt {
         let (site, brokers) = (self.place(&held)?, self.brokers(target)?);
         let name = format!("{}/{}", site.site, site.id);
         let hello = self.hear(target, &site, within, out).await?;
-        let Hello { fingerprint, version, request } = &hello;
-        out.note(&format!("serial {}, fingerprint {fingerprint}, version {version}", self.serial));
+        let Hello { fingerprint, version, keeper, request } = &hello;
+        let serial = &self.serial;
+        out.note(&format!(
+            "serial {serial}, fingerprint {fingerprint}, version {version}, key {keeper}"
+        ));
         self.is_meant(&name, fingerprint)?;
         let [certificate, authority] =
             (keys.admit)(&self.dir, &site.id, request, self.force).map_err(refused)?;

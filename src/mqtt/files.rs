@@ -1,10 +1,13 @@
-//! Credentials from files, read at every connect so that they can be renewed.
+//! Credentials from files, read at every connect so that they can be renewed. Those that end in
+//! `.cred` are sealed by the box's TPM.
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
+
+use crate::sealed;
 
 /// Greatest certificate bundle; Debian's own list is a quarter of it.
 const BUNDLE: u64 = 1 << 20;
@@ -27,6 +30,9 @@ pub async fn password(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn read(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    if sealed::is_sealed(path) {
+        return sealed::open(path, most).await;
+    }
     let mut bytes = Vec::new();
     File::open(path).await?.take(most + 1).read_to_end(&mut bytes).await?;
     ensure!(bytes.len() as u64 <= most, "larger than {most} bytes");

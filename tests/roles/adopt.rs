@@ -70,7 +70,7 @@ fn soon() -> String {
 }
 
 /// What a box comes with: nothing but the door.
-fn fresh(site: &Site, door: u16) -> String {
+pub fn fresh(site: &Site, door: u16) -> String {
     format!(
         "[web]\nlisten = \"127.0.0.1:0\"\nmedia = \"127.0.0.1:0\"\n\
          [metrics]\nlisten = \"127.0.0.1:0\"\n\
@@ -80,7 +80,7 @@ fn fresh(site: &Site, door: u16) -> String {
 }
 
 /// `floorcast ctl adopt` of the engineer `eva`; its exit code and what it printed.
-fn adopt(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
+pub fn adopt(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_floorcast"));
     let broker = format!("mqtts://localhost:{}", site.port);
     command.args(["ctl", "adopt", "--broker", &broker, "--json"]).args(args);
@@ -92,6 +92,12 @@ fn adopt(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
     (out.status.code(), text(out.stdout), text(out.stderr))
 }
 
+/// What a box that waits to be adopted prints under a name.
+pub fn shown(line: &str, what: &str) -> Option<String> {
+    let (_, rest) = line.split_once("waiting to be adopted")?.1.split_once(what)?;
+    Some(rest.split(['"', ' ']).find(|word| !word.is_empty())?.to_owned())
+}
+
 /// One command makes a box that knocks one of the site, under its name and with its
 /// rights; what stands in the way is said with the remedy.
 #[test]
@@ -101,10 +107,6 @@ fn one_command_adopts_a_box() {
     let _door = site.run("door.conf", 8884, door);
     let state = tempfile::tempdir().expect("temporary directory");
     let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
-    let shown = |line: &str, what: &str| {
-        let (_, rest) = line.split_once("waiting to be adopted")?.1.split_once(what)?;
-        Some(rest.split(['"', ' ']).find(|word| !word.is_empty())?.to_owned())
-    };
     let within = Duration::from_secs(10);
     let serial = &*daemon.line(within, |line| shown(line, "serial="));
     let print = &*daemon.line(within, |line| shown(line, "fingerprint="));

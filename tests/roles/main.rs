@@ -15,5 +15,6 @@ mod ctl;
 mod door;
 mod keys;
 mod readme;
+mod sealed;
 mod site;
 mod table;

@@ -22,7 +22,7 @@ fn tpm(dir: &Path) -> (Peer, String) {
     command.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
     command.args(["--tpmstate", &format!("dir={}", dir.display())]);
     command.args(["--server", &at("type=unixio", &data), "--ctrl", &at("type=unixio", &control)]);
-    let peer = Peer::start(command.stdout(Stdio::null()), "swtpm");
+    let peer = Peer::start(command.stdout(Stdio::null()).stderr(Stdio::null()), "swtpm");
     let deadline = Instant::now() + WITHIN;
     while !(data.exists() && control.exists()) {
         assert!(Instant::now() < deadline, "swtpm does not listen");

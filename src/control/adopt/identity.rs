@@ -1,4 +1,8 @@
 //! Who a box is: a serial number and a key that never leaves it.
+//!
+//! Where there is a TPM, the key is sealed by it from the first moment (`box.key.cred`): who takes the
+//! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`). Which of
+//! the two it was when it was made, it stays.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -14,7 +18,13 @@ use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
 use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tracing::warn;
 
+use crate::sealed;
+
+/// A key in PEM has a quarter of it.
+const KEY: u64 = 1024;
 /// Where the kernel shows a board's own number.
 const BOARD: &str = "/sys/firmware/devicetree/base/serial-number";
 
@@ -23,6 +33,8 @@ pub struct Identity {
     dir: PathBuf,
     serial: String,
     key: KeyPair,
+    /// The key's file.
+    at: PathBuf,
 }
 
 /// Where what an adoption brought is.
@@ -36,25 +48,16 @@ pub struct Files {
 }
 
 impl Identity {
-    /// Opens a directory, or makes it with a new key. Blocks.
+    /// Opens a directory, or makes it with a new key.
     ///
     /// # Errors
-    /// The directory cannot be read or written, or what is in it is no key.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.with_context(|| format!("make {}", dir.display()))?;
-        let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
-        let serial = match board_serial() {
-            Some(serial) => serial,
-            None => {
-                kept(&dir.join("serial"), || Ok(format!("{:012x}", rand::random::<u64>() >> 16)))?
-            }
-        };
-        let new = || Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
-        let at = dir.join("box.key");
-        let pem = kept(&at, new)?;
+    /// The directory cannot be read or written, what is in it is no key, or another TPM sealed it.
+    pub async fn open(dir: &Path) -> Result<Self> {
+        let dir = dir.to_owned();
+        let (dir, serial) = spawn_blocking(move || place(&dir)).await??;
+        let (at, pem) = own_key(&dir).await?;
         let key = KeyPair::from_pem(&pem).with_context(|| format!("{}: no key", at.display()))?;
-        Ok(Self { dir, serial: serial.trim().to_owned(), key })
+        Ok(Self { dir, serial, key, at })
     }
 
     /// What is on the box's label: 1 to 40 of a-z, 0-9 and -.
@@ -65,6 +68,11 @@ impl Identity {
     /// Names the key, for eyes.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.key)
+    }
+
+    /// Where the key is: `tpm` or `file`.
+    pub fn keeper(&self) -> &'static str {
+        if sealed::is_sealed(&self.at) { "tpm" } else { "file" }
     }
 
     /// What the box says of itself at the door.
@@ -78,6 +86,7 @@ impl Identity {
         Ok(json!({
             "serial": self.serial,
             "fingerprint": self.fingerprint(),
+            "key": self.keeper(),
             "version": env!("CARGO_PKG_VERSION"),
             "request": request.pem().context("the request")?,
         }))
@@ -102,10 +111,10 @@ impl Identity {
             .with_client_auth_cert(chain, key)
             .context("certificate: not for this box's key; sign its newest request")?;
         let file = |name: &str| self.dir.join(name);
-        write(&file("ca.pem"), authority)?;
-        write(&file("box.pem"), certificate)?;
-        let (authority, certificate, key) = (file("ca.pem"), file("box.pem"), file("box.key"));
-        Ok(Files { authority, certificate, key })
+        write(&file("ca.pem"), authority.as_bytes())?;
+        write(&file("box.pem"), certificate.as_bytes())?;
+        let (authority, certificate) = (file("ca.pem"), file("box.pem"));
+        Ok(Files { authority, certificate, key: self.at.clone() })
     }
 }
 
@@ -132,6 +141,44 @@ fn board_serial() -> Option<String> {
     ((1..=40).contains(&text.len()) && text.bytes().all(legal)).then_some(text)
 }
 
+/// The directory, which only the owner reads, and the serial number in it. Blocks.
+fn place(dir: &Path) -> Result<(PathBuf, String)> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("make {}", dir.display()))?;
+    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    let random = || Ok(format!("{:012x}", rand::random::<u64>() >> 16));
+    let serial = match board_serial() {
+        Some(serial) => serial,
+        None => kept(&dir.join("serial"), random)?.trim().to_owned(),
+    };
+    Ok((dir, serial))
+}
+
+/// The key's file and the key, PEM; made first if there is none.
+async fn own_key(dir: &Path) -> Result<(PathBuf, String)> {
+    let (plain, hidden) = (dir.join("box.key"), dir.join("box.key.cred"));
+    if tokio::fs::try_exists(&hidden).await? {
+        let opened = sealed::open(&hidden, KEY).await;
+        let opened = opened.with_context(|| hidden.display().to_string())?;
+        return Ok((hidden, String::from_utf8(opened).context("box.key.cred: no key")?));
+    }
+    let new = || Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
+    if sealed::can_seal() && !tokio::fs::try_exists(&plain).await? {
+        let pem: String = new()?;
+        match sealed::seal(pem.as_bytes(), "box.key.cred").await {
+            Ok(bytes) => {
+                let at = hidden.clone();
+                spawn_blocking(move || write(&at, &bytes)).await??;
+                return Ok((hidden, pem));
+            }
+            Err(why) => warn!("the TPM seals no key, so that it is a file: {why:#}"),
+        }
+    }
+    let at = plain.clone();
+    let pem = spawn_blocking(move || kept(&at, new)).await??;
+    Ok((plain, pem))
+}
+
 /// A file's text; made first if there is none.
 fn kept(at: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
     match fs::read_to_string(at) {
@@ -141,19 +188,19 @@ fn kept(at: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
         }
         _ => {
             let text = make()?;
-            write(at, &text)?;
+            write(at, text.as_bytes())?;
             Ok(text)
         }
     }
 }
 
 /// All of it or nothing, for the owner's eyes only.
-fn write(at: &Path, text: &str) -> Result<()> {
+fn write(at: &Path, what: &[u8]) -> Result<()> {
     let next = at.with_extension("next");
     let mut options = OpenOptions::new();
     let written = options.write(true).create(true).truncate(true).mode(0o600).open(&next).and_then(
         |mut file| {
-            file.write_all(text.as_bytes())?;
+            file.write_all(what)?;
             file.sync_all()?;
             fs::rename(&next, at)?;
             at.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
@@ -168,12 +215,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     /// The same box after a restart; another box has another key; nobody else reads it.
-    #[test]
-    fn an_identity_is_made_once() {
+    #[tokio::test]
+    async fn an_identity_is_made_once() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [one, other] =
-            [0, 1].map(|i: usize| Identity::open(&dirs[i].path().join("id")).unwrap());
-        let again = Identity::open(&dirs[0].path().join("id")).unwrap();
+        let open = async |i: usize| Identity::open(&dirs[i].path().join("id")).await.unwrap();
+        let [one, other, again] = [open(0).await, open(1).await, open(0).await];
         assert_eq!((one.serial(), one.fingerprint()), (again.serial(), again.fingerprint()));
         assert_ne!(one.fingerprint(), other.fingerprint());
         let mode = |name: &str| {
@@ -184,10 +230,10 @@ mod tests {
     }
 
     /// A certificate for another key is not kept.
-    #[test]
-    fn a_certificate_of_another_key_is_refused() {
+    #[tokio::test]
+    async fn a_certificate_of_another_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let own = Identity::open(dir.path()).unwrap();
+        let own = Identity::open(dir.path()).await.unwrap();
         let signed = |key: &KeyPair| {
             CertificateParams::new(vec!["x".into()]).unwrap().self_signed(key).unwrap().pem()
         };

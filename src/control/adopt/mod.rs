@@ -71,10 +71,10 @@ pub struct Waiting {
 /// The identity cannot be read or made.
 pub async fn run(waiting: Waiting, stop: CancellationToken) -> Result<()> {
     let Waiting { mut door, seed, dir, wall, status, orders } = waiting;
-    let at = dir.join("identity");
-    let identity = Arc::new(spawn_blocking(move || Identity::open(&at)).await??);
+    let identity = Arc::new(Identity::open(&dir.join("identity")).await?);
     let serial = identity.serial().to_owned();
-    info!(serial, fingerprint = identity.fingerprint(), "waiting to be adopted");
+    let (fingerprint, key) = (identity.fingerprint(), identity.keeper());
+    info!(serial, fingerprint, key, "waiting to be adopted");
     door.client_id = Some(serial.clone());
     let looks = door.is_nearby();
     let doors = if looks {

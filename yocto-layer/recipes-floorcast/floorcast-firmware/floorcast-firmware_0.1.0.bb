@@ -34,7 +34,8 @@ do_install() {
 
     install -D -m 0644 -t ${D}${systemd_system_unitdir} health/floorcast-*.service first-boot/*.mount \
         first-boot/floorcast-data.service stick/run-floorcast-stick.mount
-    install -D -m 0644 -t ${D}${nonarch_base_libdir}/udev/rules.d stick/61-floorcast-stick.rules
+    install -D -m 0644 -t ${D}${nonarch_base_libdir}/udev/rules.d stick/61-floorcast-stick.rules \
+        provisioning/60-floorcast-tpm.rules
     install -D -m 0644 -t ${D}${systemd_system_unitdir}/floorcast.service.d first-boot/floorcast.service.conf
     mv ${D}${systemd_system_unitdir}/floorcast.service.d/floorcast.service.conf \
         ${D}${systemd_system_unitdir}/floorcast.service.d/data.conf
@@ -77,6 +78,8 @@ FILES:${PN} += "\
 
 # In place of meta-rauc's example; the scripts want `sort -V`, `sync FILE` and `timeout`.
 RDEPENDS:${PN} += "coreutils floorcast polkit rauc rauc-service"
+# systemd-creds, which seals the box's key where there is a TPM.
+RDEPENDS:${PN} += "${@bb.utils.contains('BBFILE_COLLECTIONS', 'tpm-layer', 'systemd-extra-utils', '', d)}"
 RPROVIDES:${PN} += "virtual-rauc-conf"
 
 python () {

@@ -15,7 +15,8 @@ SYSTEMD_SERVICE:${PN} = "floorcast.service"
 
 # As configs/floorcast.sysusers, while the image is made: its root is read-only.
 USERADD_PACKAGES = "${PN}"
-USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir / --shell /sbin/nologin floorcast"
+GROUPADD_PARAM:${PN} = "--system tss"
+USERADD_PARAM:${PN} = "--system --user-group --groups tss --no-create-home --home-dir / --shell /sbin/nologin floorcast"
 
 do_install:append() {
     install -D -m 0644 ${S}/configs/floorcast.service ${D}${systemd_system_unitdir}/floorcast.service
