@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,10 @@ use tracing::info;
 
 use crate::app::{self, Control, Demo, End, Inside};
 use crate::config::{self, Config};
-use crate::{capture, control, ctl, observe, pki, update};
+use crate::{capture, control, ctl, disk, observe, pki, sealed, update};
+
+/// As much as `password_file` may hold.
+const MOST_SEALED: u64 = 65_537;
 
 /// Puts a production line on air.
 #[derive(Parser)]
@@ -50,6 +54,11 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Seal a secret with this box's TPM, so that only this box can read it.
+    Seal {
+        /// Where it goes; the name ends in .sealed. The secret itself is read from standard input.
+        file: PathBuf,
     },
     /// Make the keys of a site: authority, brokers, boxes, people and their rights.
     Pki(pki::Arguments),
@@ -105,6 +114,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             });
             Ok(ExitCode::SUCCESS)
         }
+        Command::Seal { file } => seal(&file),
         Command::Pki(arguments) => {
             observe::say(&pki::run(arguments, now())?);
             Ok(ExitCode::SUCCESS)
@@ -146,6 +156,21 @@ fn load(text: &str, name: &str) -> Option<Config> {
             None
         }
     }
+}
+
+/// What is read from standard input, into a file that only this box's TPM opens.
+fn seal(file: &Path) -> anyhow::Result<ExitCode> {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ensure!(sealed::is_sealed(Path::new(name)), "{name:?}: use a name that ends in .sealed");
+    let mut secret = Vec::new();
+    std::io::stdin().take(MOST_SEALED + 1).read_to_end(&mut secret).context("standard input")?;
+    ensure!(!secret.is_empty(), "nothing came on standard input");
+    ensure!(secret.len() as u64 <= MOST_SEALED, "a secret has at most {MOST_SEALED} bytes");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sealed = runtime.block_on(sealed::seal(&secret, name))?;
+    // A relative name without a directory is here.
+    disk::put(&Path::new(".").join(file), &sealed)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn summary(config: &Config) -> String {

@@ -1,5 +1,5 @@
 //! Credentials from files, read at every connect so that they can be renewed. Those that end in
-//! `.cred` are sealed by the box's TPM.
+//! `.sealed` are sealed by the box's TPM.
 
 use std::path::Path;
 

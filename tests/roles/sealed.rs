@@ -45,6 +45,18 @@ fn wait(site: &Site, online: bool) {
     assert!(came, "the box's state did not become online: {online}");
 }
 
+/// Whether any file below a directory holds a private key that can be read.
+fn holds_key(dir: &Path) -> bool {
+    std::fs::read_dir(dir).expect("a directory").any(|entry| {
+        let path = entry.expect("entry").path();
+        let text = || std::fs::read(&path).expect("a file");
+        match path.is_dir() {
+            true => holds_key(&path),
+            false => String::from_utf8_lossy(&text()).contains("PRIVATE KEY"),
+        }
+    })
+}
+
 /// The key is on no disk: the box that is adopted dials with what its TPM opens, again after a
 /// restart; with another TPM it is not the box any more, and says so.
 #[test]
@@ -65,12 +77,7 @@ fn a_tpm_keeps_the_key() {
     let (ended, out, err) = adopt(&site, &[&serial, "line-3", "--yes", "--install", &install]);
     assert_eq!(ended, Some(0), "{out}{err}");
     assert!(err.contains("key sealed by its TPM"), "{err}");
-    let identity = state.path().join("identity");
-    for file in std::fs::read_dir(&identity).expect("identity") {
-        let file = file.expect("entry").path();
-        let text = std::fs::read_to_string(&file).expect("text");
-        assert!(!text.contains("PRIVATE KEY"), "{} holds the key", file.display());
-    }
+    assert!(!holds_key(state.path()), "the key is on disk");
     drop(daemon);
     wait(&site, false);
 
@@ -83,5 +90,44 @@ fn a_tpm_keeps_the_key() {
     let said = daemon.line(WITHIN, |line| {
         line.contains("this box's TPM does not open it").then(|| line.to_owned())
     });
-    assert!(said.contains("key_file") && said.contains("box.key.cred"), "{said}");
+    assert!(said.contains("key_file") && said.contains("box.key.sealed"), "{said}");
+}
+
+/// Any secret: a person's key is sealed by the tool and opened where a key is read, by the same TPM
+/// and under its own name only.
+#[test]
+fn a_secret_is_sealed_by_hand() {
+    let site = Site::start();
+    let chip = tempfile::tempdir().expect("temporary directory");
+    let (_tpm, device) = tpm(chip.path());
+    let floorcast = |args: &[&str], input: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_floorcast"));
+        command.args(args).env("FLOORCAST_TPM", &device).stdin(input);
+        let out = command.current_dir(site.dir.path()).output().expect("floorcast");
+        (out.status.code(), String::from_utf8(out.stderr).expect("text"))
+    };
+    let key = || Stdio::from(std::fs::File::open(site.key("user-vic.key")).expect("the key"));
+    for (name, input, words) in [
+        ("vic.key", key(), "use a name that ends in .sealed"),
+        ("vic.sealed", Stdio::null(), "nothing came on standard input"),
+        ("none/vic.sealed", key(), "write ./none/vic.sealed"),
+    ] {
+        let (ended, said) = floorcast(&["seal", name], input);
+        assert!(ended == Some(1) && said.contains(words), "{name}: {ended:?}: {said}");
+    }
+    assert_eq!(floorcast(&["seal", "vic.sealed"], key()), (Some(0), String::new()));
+    let stored = std::fs::read_to_string(site.dir.path().join("vic.sealed")).expect("text");
+    assert!(!stored.contains("PRIVATE KEY"), "{stored}");
+    let broker = format!("mqtts://localhost:{}", site.port);
+    let look = |key: &str| {
+        let near = ["ctl", "--broker", &broker, "--box", "amber-works/line-2", "--within", "1"];
+        let own = ["--ca", "site-keys/ca.pem", "--cert", "site-keys/user-vic.pem", "--key", key];
+        floorcast(&[&near[..], &own, &["state"]].concat(), Stdio::null())
+    };
+    let (ended, said) = look("vic.sealed");
+    assert!(ended == Some(4) && said.contains("no state within"), "{said}");
+    std::fs::copy(site.dir.path().join("vic.sealed"), site.dir.path().join("x.sealed"))
+        .expect("copy");
+    let (_, said) = look("x.sealed");
+    assert!(said.contains("changed, or of another name"), "{said}");
 }

@@ -26,8 +26,8 @@ pub struct ConnectionFile {
     #[schemars(length(max = 1024))]
     pub username: Option<String>,
     /// File that holds the password, and perhaps a line end. It is read at
-    /// every connect. One that ends in `.cred` is sealed by the box's TPM
-    /// (`systemd-creds encrypt --with-key=tpm2 --tpm2-pcrs=23`).
+    /// every connect. One that ends in `.sealed` is opened by the box's TPM
+    /// (`floorcast seal`).
     pub password_file: Option<PathBuf>,
     /// PEM file of the authorities that may have signed the broker's
     /// certificate; needed with `mqtts://`. The system's own list on Debian is
@@ -35,7 +35,7 @@ pub struct ConnectionFile {
     pub ca_file: Option<PathBuf>,
     /// PEM file of this box's certificate and its chain, if the broker asks for one.
     pub cert_file: Option<PathBuf>,
-    /// PEM file of the private key of `cert_file`; `.cred` as above.
+    /// PEM file of the private key of `cert_file`; `.sealed` as above.
     pub key_file: Option<PathBuf>,
     /// Name that the broker's certificate must carry; by default the host of `url`.
     pub server_name: Option<String>,

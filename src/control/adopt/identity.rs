@@ -1,12 +1,11 @@
 //! Who a box is: a serial number and a key that never leaves it.
 //!
-//! Where there is a TPM, the key is sealed by it from the first moment (`box.key.cred`): who takes the
-//! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`). Which of
-//! the two it was when it was made, it stays.
+//! Where there is a TPM, the key is sealed by it from the first moment (`box.key.sealed`): who takes the
+//! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`). A box
+//! that is not adopted yet and can seal by now makes a new one; one that is keeps what it has.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,10 +20,12 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use crate::sealed;
+use crate::{disk, sealed};
 
 /// A key in PEM has a quarter of it.
 const KEY: u64 = 1024;
+/// The key, sealed.
+const HIDDEN: &str = "box.key.sealed";
 /// Where the kernel shows a board's own number.
 const BOARD: &str = "/sys/firmware/devicetree/base/serial-number";
 
@@ -111,8 +112,8 @@ impl Identity {
             .with_client_auth_cert(chain, key)
             .context("certificate: not for this box's key; sign its newest request")?;
         let file = |name: &str| self.dir.join(name);
-        write(&file("ca.pem"), authority.as_bytes())?;
-        write(&file("box.pem"), certificate.as_bytes())?;
+        disk::put(&file("ca.pem"), authority.as_bytes())?;
+        disk::put(&file("box.pem"), certificate.as_bytes())?;
         let (authority, certificate) = (file("ca.pem"), file("box.pem"));
         Ok(Files { authority, certificate, key: self.at.clone() })
     }
@@ -156,19 +157,22 @@ fn place(dir: &Path) -> Result<(PathBuf, String)> {
 
 /// The key's file and the key, PEM; made first if there is none.
 async fn own_key(dir: &Path) -> Result<(PathBuf, String)> {
-    let (plain, hidden) = (dir.join("box.key"), dir.join("box.key.cred"));
+    let (plain, hidden) = (dir.join("box.key"), dir.join(HIDDEN));
     if tokio::fs::try_exists(&hidden).await? {
         let opened = sealed::open(&hidden, KEY).await;
         let opened = opened.with_context(|| hidden.display().to_string())?;
-        return Ok((hidden, String::from_utf8(opened).context("box.key.cred: no key")?));
+        return Ok((hidden, String::from_utf8(opened).context("box.key.sealed: no key")?));
     }
     let new = || Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
-    if sealed::can_seal() && !tokio::fs::try_exists(&plain).await? {
+    let adopted = tokio::fs::try_exists(dir.join("box.pem")).await?;
+    if sealed::can_seal() && !adopted {
         let pem: String = new()?;
-        match sealed::seal(pem.as_bytes(), "box.key.cred").await {
+        match sealed::seal(pem.as_bytes(), HIDDEN).await {
             Ok(bytes) => {
                 let at = hidden.clone();
-                spawn_blocking(move || write(&at, &bytes)).await??;
+                spawn_blocking(move || disk::put(&at, &bytes)).await??;
+                // Of a start at which nothing could be sealed; nobody knows it.
+                let _ = tokio::fs::remove_file(plain).await;
                 return Ok((hidden, pem));
             }
             Err(why) => warn!("the TPM seals no key, so that it is a file: {why:#}"),
@@ -188,25 +192,10 @@ fn kept(at: &Path, make: impl FnOnce() -> Result<String>) -> Result<String> {
         }
         _ => {
             let text = make()?;
-            write(at, text.as_bytes())?;
+            disk::put(at, text.as_bytes())?;
             Ok(text)
         }
     }
-}
-
-/// All of it or nothing, for the owner's eyes only.
-fn write(at: &Path, what: &[u8]) -> Result<()> {
-    let next = at.with_extension("next");
-    let mut options = OpenOptions::new();
-    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&next).and_then(
-        |mut file| {
-            file.write_all(what)?;
-            file.sync_all()?;
-            fs::rename(&next, at)?;
-            at.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
-        },
-    );
-    written.with_context(|| format!("write {}", at.display()))
 }
 
 #[cfg(test)]

@@ -372,21 +372,24 @@ def cut(bench: Bench, number: int, at: float) -> str:
 def cuts(bench: Bench, count: int, seed: int, jobs: int) -> str:
     """Power that goes at any moment of an update, `count` times, `jobs` of them side by side."""
 
-    def undisturbed(number: int) -> float:
-        board, _ = bench.apart(f"whole{number}").settled()
+    def uncut(number: int) -> float:
+        apart = bench.apart(f"uncut{number}")
+        board, _ = apart.settled()
         with board:
             began = time.monotonic()
             board.begin(UPDATE)
             passed(board, "B", "1.1", board.ready(INSTALL_S))
-            return time.monotonic() - began
+            took = time.monotonic() - began
+        shutil.rmtree(apart.job)
+        return took
 
     # How long all of it takes here, with as many beside it: cuts fall into that.
     if count < FEW:
         whole = LIKE * bench.base()[-1]
     else:
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            whole = max(pool.map(undisturbed, range(jobs)))
-    print(f"  cuts: undisturbed {whole:.0f} s; seed {seed}", flush=True)
+            whole = max(pool.map(uncut, range(jobs)))
+    print(f"  cuts: uncut {whole:.0f} s; seed {seed}", flush=True)
     chance = random.Random(seed)
     moments = [chance.uniform(0, whole) for _ in range(count)]
 

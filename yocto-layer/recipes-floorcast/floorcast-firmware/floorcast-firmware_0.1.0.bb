@@ -78,8 +78,8 @@ FILES:${PN} += "\
 
 # In place of meta-rauc's example; the scripts want `sort -V`, `sync FILE` and `timeout`.
 RDEPENDS:${PN} += "coreutils floorcast polkit rauc rauc-service"
-# systemd-creds, which seals the box's key where there is a TPM.
-RDEPENDS:${PN} += "${@bb.utils.contains('BBFILE_COLLECTIONS', 'tpm-layer', 'systemd-extra-utils', '', d)}"
+# What seals the box's key where there is a TPM.
+RDEPENDS:${PN} += "${@bb.utils.contains('BBFILE_COLLECTIONS', 'tpm-layer', 'tpm2-tools', '', d)}"
 RPROVIDES:${PN} += "virtual-rauc-conf"
 
 python () {
