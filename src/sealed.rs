@@ -96,11 +96,11 @@ pub async fn open(path: &Path, most: u64) -> Result<Vec<u8>> {
         tokio::fs::write(place.0.join("public"), &file.public).await?;
         tokio::fs::write(place.0.join("private"), &file.private).await?;
         place.tool(PARENT, &[]).await?;
-        place.tool("tpm2_load -Q -C parent -u public -r private -c key", &[]).await?;
+        let load = "tpm2_load -Q -C parent -u public -r private -c key";
+        place.tool(load, &[]).await.context("this box's TPM does not open it")?;
         place.tool("tpm2_unseal -Q -c key", &[]).await
     };
-    let key = timeout(WITHIN, work).await.context("the TPM does not answer")?;
-    let key = key.context("this box's TPM does not open it")?;
+    let key = timeout(WITHIN, work).await.context("the TPM does not answer")??;
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let mut secret = file.secret;
     let opened = cipher(&key)?.open_in_place(nonce(), Aad::from(name), &mut secret);
@@ -164,7 +164,7 @@ impl Place {
         let out = child.wait_with_output().await.context("tpm2-tools")?;
         if !out.status.success() {
             let said = String::from_utf8_lossy(&out.stderr);
-            let all = || said.lines().filter(|line| line.starts_with("ERROR: "));
+            let all = || said.lines().filter(|line| line.starts_with("ERROR"));
             let why: String = all().next().unwrap_or("no reason").chars().take(200).collect();
             bail!("{name}: {why}");
         }
@@ -186,7 +186,6 @@ mod tests {
         for (what, why) in [
             (b"plain".to_vec(), "not a sealed secret"),
             (vec![b'A'; 10_000], "larger than 100 bytes"),
-            (br#"{"public":[1],"private":[2],"secret":[3]}"#.to_vec(), "does not open it"),
         ] {
             std::fs::write(&at, what).unwrap();
             let said = format!("{:#}", open(&at, 100).await.unwrap_err());

@@ -128,6 +128,10 @@ fn a_secret_is_sealed_by_hand() {
     assert!(ended == Some(4) && said.contains("no state within"), "{said}");
     std::fs::copy(site.dir.path().join("vic.sealed"), site.dir.path().join("x.sealed"))
         .expect("copy");
+    let bogus = r#"{"public":[1],"private":[2],"secret":[3]}"#;
+    std::fs::write(site.dir.path().join("bogus.sealed"), bogus).expect("write");
+    let (_, said) = look("bogus.sealed");
+    assert!(said.contains("does not open it: tpm2_load: ERROR"), "{said}");
     let (_, said) = look("x.sealed");
     assert!(said.contains("changed, or of another name"), "{said}");
 }

@@ -1,8 +1,9 @@
 //! Who a box is: a serial number and a key that never leaves it.
 //!
 //! Where there is a TPM, the key is sealed by it from the first moment (`box.key.sealed`): who takes the
-//! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`). A box
-//! that is not adopted yet and can seal by now makes a new one; one that is keeps what it has.
+//! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`).
+//! Nobody knows the key of a box that is not adopted yet: where it can be sealed by now, or its TPM
+//! opens it no more, there is a new one. Once adopted, the box is not opened here any more.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -52,7 +53,7 @@ impl Identity {
     /// Opens a directory, or makes it with a new key.
     ///
     /// # Errors
-    /// The directory cannot be read or written, what is in it is no key, or another TPM sealed it.
+    /// The directory cannot be read or written, or what is in it is no key.
     pub async fn open(dir: &Path) -> Result<Self> {
         let dir = dir.to_owned();
         let (dir, serial) = spawn_blocking(move || place(&dir)).await??;
@@ -159,13 +160,15 @@ fn place(dir: &Path) -> Result<(PathBuf, String)> {
 async fn own_key(dir: &Path) -> Result<(PathBuf, String)> {
     let (plain, hidden) = (dir.join("box.key"), dir.join(HIDDEN));
     if tokio::fs::try_exists(&hidden).await? {
-        let opened = sealed::open(&hidden, KEY).await;
-        let opened = opened.with_context(|| hidden.display().to_string())?;
-        return Ok((hidden, String::from_utf8(opened).context("box.key.sealed: no key")?));
+        match sealed::open(&hidden, KEY).await {
+            Ok(pem) => {
+                return Ok((hidden, String::from_utf8(pem).context("box.key.sealed: no key")?));
+            }
+            Err(why) => warn!("{}: {why:#}; there will be a new key", hidden.display()),
+        }
     }
     let new = || Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem());
-    let adopted = tokio::fs::try_exists(dir.join("box.pem")).await?;
-    if sealed::can_seal() && !adopted {
+    if sealed::can_seal() {
         let pem: String = new()?;
         match sealed::seal(pem.as_bytes(), HIDDEN).await {
             Ok(bytes) => {

@@ -71,7 +71,11 @@ pub struct Waiting {
 /// The identity cannot be read or made.
 pub async fn run(waiting: Waiting, stop: CancellationToken) -> Result<()> {
     let Waiting { mut door, seed, dir, wall, status, orders } = waiting;
-    let identity = Arc::new(Identity::open(&dir.join("identity")).await?);
+    let at = dir.join("identity");
+    let identity = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        opened = Identity::open(&at) => Arc::new(opened?),
+    };
     let serial = identity.serial().to_owned();
     let (fingerprint, key) = (identity.fingerprint(), identity.keeper());
     info!(serial, fingerprint, key, "waiting to be adopted");

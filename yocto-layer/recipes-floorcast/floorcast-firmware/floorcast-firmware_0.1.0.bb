@@ -79,7 +79,7 @@ FILES:${PN} += "\
 # In place of meta-rauc's example; the scripts want `sort -V`, `sync FILE` and `timeout`.
 RDEPENDS:${PN} += "coreutils floorcast polkit rauc rauc-service"
 # What seals the box's key where there is a TPM.
-RDEPENDS:${PN} += "${@bb.utils.contains('BBFILE_COLLECTIONS', 'tpm-layer', 'tpm2-tools', '', d)}"
+RDEPENDS:${PN} += "${@bb.utils.contains('BBFILE_COLLECTIONS', 'tpm-layer', 'tpm2-tools libtss2-tcti-device', '', d)}"
 RPROVIDES:${PN} += "virtual-rauc-conf"
 
 python () {
