@@ -3,7 +3,7 @@
 //! Where there is a TPM, the key is sealed by it from the first moment (`box.key.sealed`): who takes the
 //! disk cannot be the box. Without, it is a file that only the daemon's user reads (`box.key`).
 //! Nobody knows the key of a box that is not adopted yet: where it can be sealed by now, or its TPM
-//! opens it no more, there is a new one. Once adopted, the box is not opened here any more.
+//! opens it no more, there is a new one. An adopted box does not come here.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
