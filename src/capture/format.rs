@@ -5,10 +5,16 @@
 use super::ioctl::{Offer, Rates};
 use crate::config::camera::{Camera, Format};
 
-/// What is asked of `v4l2src`.
+/// What is asked of a camera's driver.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Asked {
-    /// Caps behind the source.
+    /// `V4L2_PIX_FMT_*`.
+    pub code: [u8; 4],
+    /// Width and height in pixels.
+    pub size: (u32, u32),
+    /// Pictures in so many seconds, where the driver has a choice.
+    pub rate: Option<(u32, u32)>,
+    /// What that is to GStreamer.
     pub caps: String,
     /// How it comes.
     pub coding: Coding,
@@ -79,18 +85,18 @@ pub fn choose(
             near.push(format!("{} in {}", name(fourcc), sizes(offer)));
             continue;
         }
-        let rate = match rates(**fourcc) {
-            None => String::new(),
-            Some(rates) => match rate(&rates, fps) {
-                Some((n, d)) => format!(",framerate={n}/{d}"),
-                None => {
-                    near.push(format!("{} at {} fps", name(fourcc), list(&rates)));
-                    continue;
-                }
-            },
-        };
+        let offered = rates(**fourcc);
+        let rate = offered.as_ref().and_then(|rates| rate(rates, fps));
+        if let (Some(rates), None) = (&offered, rate) {
+            near.push(format!("{} at {} fps", name(fourcc), list(rates)));
+            continue;
+        }
+        let each = rate.map_or_else(String::new, |(n, d)| format!(",framerate={n}/{d}"));
         return Ok(Asked {
-            caps: format!("{caps},width={width},height={height}{rate}"),
+            code: **fourcc,
+            size: (width, height),
+            rate,
+            caps: format!("{caps},width={width},height={height}{each}"),
             coding: *coding,
             fourcc: name(fourcc),
         });

@@ -1,163 +1,217 @@
-//! A camera's own pipeline: from its driver to the [`Switch`].
+//! A camera on its own thread: from its driver to the [`Switch`].
 //!
-//! It ends where raw pictures (or, from cameras that encode, access units) are
-//! handed over, so that whatever happens to a camera happens in front of the
-//! encoder. Every picture gets its judged capture time as it leaves the driver.
+//! Every picture gets its judged capture time as it leaves the driver. Raw ones
+//! go to the switch at once; JPEG goes through a decoder, and access units of
+//! cameras that encode through a parser, in a pipeline of their own. So whatever
+//! happens to a camera happens in front of the encoder.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use tokio::sync::oneshot;
 
 use super::doubt::{Print, Watch};
 use super::encoder::{element, filter};
 use super::flow::Flow;
+use super::format::Coding;
+use super::front::Exposure;
+use super::ioctl::Stamp;
 use super::line::{self, CODED};
+use super::messages::Complaint;
+use super::returns::Returns;
+use super::stream::{Stream, Taken};
 use super::switch::{Switch, Wants};
 use super::timing::Edge;
 use crate::clock;
-use crate::model::Mono;
+use crate::model::Reason;
 
-/// What a source says of a picture.
-pub(super) struct Claimed {
-    /// When its [`Edge`] was.
-    pub at: Option<Mono>,
-    /// Which instant that is.
-    pub edge: Edge,
-    /// Pictures that its numbers say were lost before it.
-    pub lost: u32,
+/// Pictures that wait for the decoder at most: then the driver waits with the next.
+const QUEUE: u64 = 1;
+
+/// What looks at a camera's pictures, and where they go.
+pub(super) struct Eye {
+    /// Times and counts.
+    pub flow: Arc<Flow>,
+    /// Takes them.
+    pub switch: Arc<Switch>,
+    /// Looks for frozen and black ones.
+    pub watch: Arc<Watch>,
+    /// Read when pictures are stamped.
+    pub exposure: Exposure,
 }
 
-/// Asks a source what it says of a picture.
-pub(super) type Claim = Box<dyn FnMut(&gst::BufferRef) -> Claimed + Send>;
-
-/// What a camera's pipeline is made of.
-pub(super) struct Front {
-    /// Gives pictures.
-    pub source: gst::Element,
-    /// Reads their times.
-    pub claim: Claim,
-    /// The caps asked of the source.
-    pub asked: gst::Element,
-    /// Decoder of compressed pictures.
-    pub decode: Option<gst::Element>,
-    /// The camera encodes by itself.
-    pub coded: bool,
+/// A camera that streams. Stopped when dropped, which may block for as long as
+/// the driver takes.
+pub(super) struct Intake {
+    returns: Arc<Returns>,
+    thread: Option<JoinHandle<()>>,
+    decoder: Option<Decoder>,
 }
 
-/// A camera's pipeline. Stopped when dropped.
-pub(super) struct Intake(gst::Pipeline);
+/// Resolves with the reason when the stream ends by itself.
+pub(super) type Ended = oneshot::Receiver<Complaint>;
 
 impl Intake {
-    /// From the camera to the switch; not playing yet.
+    /// Starts the stream, and hands over what it gives. Blocks for as long as the
+    /// driver takes.
     ///
     /// # Errors
-    /// An element is missing or does not link.
-    pub fn new(
-        front: Front,
-        flow: &Arc<Flow>,
-        switch: &Arc<Switch>,
-        watch: &Arc<Watch>,
-    ) -> Result<Self> {
-        let Front { source, claim, asked, decode, coded } = front;
-        let pipeline = line::monotonic();
-        stamp(&source, claim, coded, (flow, switch, watch))?;
-        let mut chain = vec![source, asked];
-        chain.extend(decode);
-        let switch = switch.clone();
-        if coded {
-            let parse = element("h264parse")?;
-            parse.set_property("config-interval", -1i32); // parameter sets with every key frame
-            let out = line::sink(Box::new(move |at, data, now| switch.coded(at, data, now)));
-            chain.extend([parse, filter(CODED)?, out.upcast()]);
-        } else {
-            chain.push(raw_sink(switch, watch.clone()).upcast());
-        }
-        pipeline.add_many(&chain).context("assemble the camera's pipeline")?;
-        gst::Element::link_many(&chain).context("link the camera's pipeline: caps do not fit")?;
-        Ok(Self(pipeline))
+    /// The driver refuses, or an element is missing.
+    pub fn start(mut stream: Stream, coding: Coding, eye: Eye) -> Result<(Self, Ended), Complaint> {
+        let failed = |reason| Complaint { kind: Reason::Failed, reason };
+        let decoder = Decoder::of(coding, stream.caps(), &eye).map_err(failed)?;
+        stream.start()?;
+        let (tell, ended) = oneshot::channel();
+        let returns = stream.returns().clone();
+        let entry = decoder.as_ref().map(|decoder| decoder.entry.clone());
+        let run = move || {
+            if let Err(complaint) = eye.follow(stream, coding, entry.as_ref()) {
+                let _ = tell.send(complaint); // unless nobody asks any more
+            }
+        };
+        let thread = thread::Builder::new().name("camera".into()).spawn(run);
+        let thread = thread.map_err(|error| failed(anyhow!("a thread for the camera: {error}")))?;
+        Ok((Self { returns, thread: Some(thread), decoder }, ended))
     }
 
-    /// Starts it; may block for as long as the driver takes.
-    ///
-    /// # Errors
-    /// It does not start; the bus has the reason.
-    pub fn play(&self) -> Result<()> {
-        line::play(&self.0, "the camera does not start")
-    }
-
-    /// Stops it; may block for as long as the driver takes.
-    pub fn stop(&self) {
-        let _ = self.0.set_state(gst::State::Null);
-    }
-
-    /// Its messages.
+    /// Messages of its decoder, if it has one.
     pub fn bus(&self) -> Option<gst::Bus> {
-        self.0.bus()
+        self.decoder.as_ref().and_then(|decoder| decoder.pipeline.bus())
     }
 }
 
 impl Drop for Intake {
     fn drop(&mut self) {
-        self.stop();
+        self.returns.stop();
+        // First: the thread may wait for it.
+        self.decoder = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
-/// Every picture that leaves the source gets its judged capture time as PTS.
-/// One that the driver marks as damaged goes no further, and is counted; one
-/// that nobody wants is not even decoded.
-fn stamp(
-    source: &gst::Element,
-    claim: Claim,
-    coded: bool,
-    (flow, switch, watch): (&Arc<Flow>, &Arc<Switch>, &Arc<Watch>),
-) -> Result<()> {
-    let pad = source.static_pad("src").context("the source has no src pad")?;
-    let (flow, switch, watch) = (flow.clone(), switch.clone(), watch.clone());
-    let claim = Mutex::new(claim);
-    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let now = clock::now();
-        if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
-            let Claimed { at, edge, lost } = claim.lock().expect("claim lock")(buffer);
-            flow.lost_by_driver(lost);
-            watch.missed(lost, 0);
-            if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
-                flow.damaged();
-                watch.missed(0, 1);
-                return gst::PadProbeReturn::Drop;
+impl Eye {
+    /// Until it is to stop; an error is why the stream has ended.
+    fn follow(
+        &self,
+        mut stream: Stream,
+        coding: Coding,
+        entry: Option<&gst_app::AppSrc>,
+    ) -> Result<(), Complaint> {
+        let caps = stream.caps().clone();
+        while let Some(taken) = stream.next()? {
+            let Some(picture) = self.judged(taken, coding) else { continue };
+            match entry {
+                // Refused while it stops or has failed: its bus says why.
+                Some(entry) => drop(entry.push_buffer(picture)),
+                None => show(&self.switch, &self.watch, &picture, &caps),
             }
-            let captured = flow.seen(at, edge, now);
-            watch.came(now);
-            let wanted = match switch.wants() {
-                Wants::All => true,
-                Wants::Looks => coded || watch.due(now),
-                Wants::Nothing => false,
-            };
-            if !wanted {
-                flow.unused(captured.at);
-                return gst::PadProbeReturn::Drop;
-            }
-            // The source owns its picture alone here, so nothing is copied.
-            let buffer = buffer.make_mut();
-            buffer.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
-            buffer.set_dts(gst::ClockTime::NONE);
         }
-        gst::PadProbeReturn::Ok
-    });
-    Ok(())
+        Ok(())
+    }
+
+    /// The picture with its capture time as PTS. One that is damaged goes no
+    /// further, and is counted; one that nobody wants is not even decoded.
+    fn judged(&self, taken: Taken, coding: Coding) -> Option<gst::Buffer> {
+        let now = clock::now();
+        let Taken { buffer, stamp, lost } = taken;
+        self.flow.lost_by_driver(lost);
+        self.watch.missed(lost, 0);
+        let Some(mut picture) = buffer else {
+            self.flow.damaged();
+            self.watch.missed(0, 1);
+            return None;
+        };
+        let (at, edge) = match stamp {
+            Some(Stamp { at, edge: Edge::ExposureStart { .. } }) => {
+                let open = Some(self.exposure.load(Ordering::Relaxed)).filter(|ns| *ns > 0);
+                (Some(at), Edge::ExposureStart { exposure: open.map(Duration::from_nanos) })
+            }
+            Some(Stamp { at, edge }) => (Some(at), edge),
+            None => (None, Edge::FrameEnd),
+        };
+        let captured = self.flow.seen(at, edge, now);
+        self.watch.came(now);
+        let wanted = match self.switch.wants() {
+            Wants::All => true,
+            Wants::Looks => coding == Coding::H264 || self.watch.due(now),
+            Wants::Nothing => false,
+        };
+        if !wanted {
+            self.flow.unused(captured.at);
+            return None;
+        }
+        picture.get_mut()?.set_pts(gst::ClockTime::from_nseconds(captured.at.0));
+        Some(picture)
+    }
 }
 
-/// Hands each raw picture to the switch, on the driver's own thread.
+/// Hands a raw picture over.
+fn show(switch: &Switch, watch: &Watch, picture: &gst::Buffer, caps: &gst::Caps) {
+    if switch.wants() != Wants::Nothing {
+        watch.picture(clock::now(), || Print::of(picture, caps));
+    }
+    switch.picture(picture, caps);
+}
+
+/// What stands between a camera that compresses and the switch. Stopped when dropped.
+struct Decoder {
+    pipeline: gst::Pipeline,
+    entry: gst_app::AppSrc,
+}
+
+impl Decoder {
+    /// Playing; `None` where pictures are raw.
+    fn of(coding: Coding, caps: &gst::Caps, eye: &Eye) -> Result<Option<Self>> {
+        let switch = eye.switch.clone();
+        let rest = match coding {
+            Coding::Raw => return Ok(None),
+            Coding::Jpeg => {
+                let decode = element("jpegdec")?;
+                decode.set_property("max-errors", -1i32); // a torn picture costs itself only
+                vec![decode, raw_sink(switch, eye.watch.clone()).upcast()]
+            }
+            Coding::H264 => {
+                let parse = element("h264parse")?;
+                parse.set_property("config-interval", -1i32); // parameter sets with every key frame
+                let out = line::sink(Box::new(move |at, data, now| switch.coded(at, data, now)));
+                vec![parse, filter(CODED)?, out.upcast()]
+            }
+        };
+        let entry = gst_app::AppSrc::builder().is_live(true).format(gst::Format::Time);
+        let entry = entry.caps(caps).block(true).build();
+        entry.set_property("max-buffers", QUEUE);
+        entry.set_property("max-bytes", 0u64);
+        let pipeline = line::monotonic();
+        let mut chain = vec![entry.clone().upcast()];
+        chain.extend(rest);
+        pipeline.add_many(&chain).context("assemble the camera's pipeline")?;
+        gst::Element::link_many(&chain).context("link the camera's pipeline: caps do not fit")?;
+        let decoder = Self { pipeline, entry };
+        line::play(&decoder.pipeline, "the camera's decoder does not start")?;
+        Ok(Some(decoder))
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Hands each decoded picture to the switch, on the decoder's own thread.
 fn raw_sink(switch: Arc<Switch>, watch: Arc<Watch>) -> gst_app::AppSink {
     let take = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         if let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) {
-            if switch.wants() != Wants::Nothing {
-                watch.picture(clock::now(), || Print::of(&buffer, &caps));
-            }
-            switch.picture(&buffer, &caps);
+            show(&switch, &watch, &buffer, &caps);
         }
         Ok(gst::FlowSuccess::Ok)
     };

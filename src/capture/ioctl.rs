@@ -228,57 +228,17 @@ impl Node {
     }
 }
 
-/// A captured buffer as its driver stamped it.
+/// A captured buffer's time as its driver stamped it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
-    /// Counts the pictures of the stream, those that were lost too.
-    pub sequence: u32,
     /// Of `CLOCK_MONOTONIC`.
     pub at: Mono,
     /// Which instant of the picture.
     pub edge: Edge,
 }
 
-/// Buffers of a queue at most (`VIDEO_MAX_FRAME`).
-const BUFFERS: u32 = 32;
-
-/// The driver's stamp of the picture dequeued last, asked of the streaming
-/// descriptor itself: some drivers tell only their owner. `None` where it is
-/// back with the driver already, not newer than `after`, or not stamped with
-/// the monotonic clock.
-///
-/// v4l2src hands on a time of its own making, and after one strange stamp none
-/// of the driver's at all, for good; this is what the driver said.
-pub fn newest_stamp(fd: RawFd, planes: Planes, after: Option<u32>) -> Option<Stamp> {
-    let stamps = (0..BUFFERS).map_while(|index| {
-        let mut parts: [sys::v4l2_plane; 8] = [zeroed(); sys::VIDEO_MAX_PLANES as usize];
-        let mut raw: sys::v4l2_buffer = zeroed();
-        raw.index = index;
-        raw.type_ = buffer_type(planes);
-        if planes == Planes::Multi {
-            raw.length = sys::VIDEO_MAX_PLANES;
-            raw.m.planes = parts.as_mut_ptr();
-        }
-        // EINVAL behind the last buffer.
-        call(fd, vidioc::VIDIOC_QUERYBUF, &mut raw).ok().map(|()| parse_stamp(&raw))
-    });
-    newest(stamps.flatten(), after)
-}
-
-/// The newest of the stamps, if it is newer than `after`; numbers wrap.
-fn newest(stamps: impl Iterator<Item = Stamp>, after: Option<u32>) -> Option<Stamp> {
-    let ahead = |a: u32, b: u32| a.wrapping_sub(b) as i32 > 0;
-    stamps
-        .reduce(|best, s| if ahead(s.sequence, best.sequence) { s } else { best })
-        .filter(|s| after.is_none_or(|after| ahead(s.sequence, after)))
-}
-
-/// A buffer's stamp, if the application holds it now.
-fn parse_stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
-    let theirs = sys::V4L2_BUF_FLAG_QUEUED | sys::V4L2_BUF_FLAG_DONE;
-    if raw.flags & theirs != 0 {
-        return None;
-    }
+/// A dequeued buffer's stamp; `None` where it is not of the monotonic clock.
+pub(super) fn stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
     let clock = raw.flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK;
     let seconds = u64::try_from(raw.timestamp.tv_sec).ok()?;
     let micros = u64::try_from(raw.timestamp.tv_usec).ok()?;
@@ -288,7 +248,7 @@ fn parse_stamp(raw: &sys::v4l2_buffer) -> Option<Stamp> {
         sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE => Edge::ExposureStart { exposure: None },
         _ => Edge::FrameEnd,
     };
-    known.then_some(Stamp { sequence: raw.sequence, at, edge })
+    known.then_some(Stamp { at, edge })
 }
 
 /// `V4L2_BUF_TYPE_*`.
@@ -432,35 +392,20 @@ mod tests {
         assert_eq!(rate(&raw), Rates::Each(vec![(25, 2)]));
     }
 
-    /// A stamp counts only with the monotonic clock's flag, and while the
-    /// buffer is ours; start of exposure only with its own flag.
+    /// A stamp counts only with the monotonic clock's flag; start of exposure
+    /// only with its own.
     #[test]
     fn stamp_flags_name_clock_and_edge() {
         let mut raw: sys::v4l2_buffer = zeroed();
         (raw.timestamp.tv_sec, raw.timestamp.tv_usec) = (12, 345_678);
-        assert_eq!(parse_stamp(&raw), None);
+        assert_eq!(stamp(&raw), None);
         raw.flags = sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
-        let stamp = Stamp { sequence: 0, at: Mono(12_345_678_000), edge: Edge::FrameEnd };
-        assert_eq!(parse_stamp(&raw), Some(stamp));
+        let known = Stamp { at: Mono(12_345_678_000), edge: Edge::FrameEnd };
+        assert_eq!(stamp(&raw), Some(known));
         raw.flags |= sys::V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
         let edge = Edge::ExposureStart { exposure: None };
-        assert_eq!(parse_stamp(&raw), Some(Stamp { edge, ..stamp }));
-        raw.flags |= sys::V4L2_BUF_FLAG_QUEUED;
-        assert_eq!(parse_stamp(&raw), None);
+        assert_eq!(stamp(&raw), Some(Stamp { edge, ..known }));
         (raw.flags, raw.timestamp.tv_sec) = (sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC, -1);
-        assert_eq!(parse_stamp(&raw), None);
-    }
-
-    /// The picture just dequeued has the highest number; an older one that is
-    /// still held is not taken for it, and numbers wrap.
-    #[test]
-    fn newest_held_picture_is_the_one_just_dequeued() {
-        let held = |sequence| Stamp { sequence, at: Mono(1), edge: Edge::FrameEnd };
-        let of =
-            |all: &[u32], after| newest(all.iter().map(|n| held(*n)), after).map(|s| s.sequence);
-        assert_eq!(of(&[4, 6, 5], Some(5)), Some(6));
-        assert_eq!(of(&[4, 5], Some(5)), None);
-        assert_eq!(of(&[u32::MAX, 0], Some(u32::MAX)), Some(0));
-        assert_eq!(of(&[], None), None);
+        assert_eq!(stamp(&raw), None);
     }
 }

@@ -14,8 +14,8 @@ use v4l::v4l_sys as sys;
 use v4l::v4l2::vidioc;
 
 use super::ioctl::{Kernel, Node, Planes, buffer_type, call, request_buffers, zeroed};
+use super::pix::{Part, Pix};
 
-impl Kernel for sys::v4l2_format {}
 impl Kernel for sys::v4l2_exportbuffer {}
 
 /// How a driver lays out a 4:2:0 picture in one buffer.
@@ -55,7 +55,8 @@ pub(super) fn borrow(
     } else {
         sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT
     };
-    let layout = set_format(&node, kind, multi, fourcc, width, height)?;
+    let pix = Pix::set(&node, kind, fourcc, (width, height));
+    let layout = layout(&pix.context("its driver takes no such picture")?, fourcc, width, height)?;
     let buffers = export(&node, kind, count).context("its driver does not lend its buffers")?;
     Ok(Loan { layout, buffers })
 }
@@ -68,42 +69,10 @@ pub(super) fn lends(node: &Node, planes: Planes) -> bool {
     lent
 }
 
-fn set_format(
-    node: &Node,
-    kind: u32,
-    multi: bool,
-    fourcc: [u8; 4],
-    width: u32,
-    height: u32,
-) -> Result<Layout> {
-    let mut raw: sys::v4l2_format = zeroed();
-    raw.type_ = kind;
-    let format = u32::from_le_bytes(fourcc);
-    if multi {
-        let mut pix = sys::v4l2_pix_format_mplane { num_planes: 1, ..multi_pix() };
-        (pix.width, pix.height, pix.pixelformat) = (width, height, format);
-        pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
-        raw.fmt.pix_mp = pix;
-    } else {
-        // SAFETY: all-zero is valid, and nothing else was written.
-        let mut pix = unsafe { raw.fmt.pix };
-        (pix.width, pix.height, pix.pixelformat) = (width, height, format);
-        pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
-        raw.fmt.pix = pix;
-    }
-    call(node.fd(), vidioc::VIDIOC_S_FMT, &mut raw).context("its driver takes no such picture")?;
-    let (got, rows, parts, layout) = if multi {
-        // SAFETY: the type of the format says which variant the kernel wrote.
-        let pix = unsafe { raw.fmt.pix_mp };
-        let [plane, ..] = pix.plane_fmt;
-        ({ pix.pixelformat }, { pix.height }, pix.num_planes, (plane.bytesperline, plane.sizeimage))
-    } else {
-        // SAFETY: as above.
-        let pix = unsafe { raw.fmt.pix };
-        (pix.pixelformat, pix.height, 1, (pix.bytesperline, pix.sizeimage))
-    };
-    ensure!(got == format && parts == 1, "its driver does not take the picture in one buffer");
-    let (stride, size) = layout;
+fn layout(pix: &Pix, fourcc: [u8; 4], width: u32, height: u32) -> Result<Layout> {
+    let one = pix.fourcc == fourcc && pix.parts.len() == 1;
+    ensure!(one, "its driver does not take the picture in one buffer");
+    let (Part { stride, size }, rows) = (pix.parts[0], pix.height);
     let needs = u64::from(stride) * u64::from(rows) * 3 / 2;
     if stride < width || rows < height || u64::from(size) < needs {
         bail!("its driver gives an impossible layout: {stride} by {rows} in {size} bytes");
@@ -111,21 +80,20 @@ fn set_format(
     Ok(Layout { stride, rows, size })
 }
 
-fn multi_pix() -> sys::v4l2_pix_format_mplane {
-    let raw: sys::v4l2_format = zeroed();
-    // SAFETY: all-zero is valid for a structure of plain integers.
-    unsafe { raw.fmt.pix_mp }
-}
-
 fn export(node: &Node, kind: u32, count: u32) -> io::Result<Vec<OwnedFd>> {
     let got = request_buffers(node, kind, count)?;
-    let one = |index| {
-        let mut raw: sys::v4l2_exportbuffer = zeroed();
-        (raw.type_, raw.index) = (kind, index);
-        raw.flags = (libc::O_RDWR | libc::O_CLOEXEC) as u32;
-        call(node.fd(), vidioc::VIDIOC_EXPBUF, &mut raw)?;
-        // SAFETY: a descriptor that the kernel just made for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(raw.fd) })
-    };
-    (0..got.min(count)).map(one).collect()
+    (0..got.min(count)).map(|index| export_part(node, kind, index, 0)).collect()
+}
+
+/// A buffer's piece of memory as a dmabuf.
+///
+/// # Errors
+/// As `VIDIOC_EXPBUF`: not every driver can.
+pub(super) fn export_part(node: &Node, kind: u32, index: u32, part: u32) -> io::Result<OwnedFd> {
+    let mut raw: sys::v4l2_exportbuffer = zeroed();
+    (raw.type_, raw.index, raw.plane) = (kind, index, part);
+    raw.flags = (libc::O_RDWR | libc::O_CLOEXEC) as u32;
+    call(node.fd(), vidioc::VIDIOC_EXPBUF, &mut raw)?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw.fd) })
 }

@@ -23,8 +23,8 @@ use super::discovery::{self, Found, Listed, Roots};
 use super::doubt::{Print, Watch};
 use super::flow::Flow;
 use super::format::Coding;
-use super::front::{self, Exposure};
-use super::intake::Intake;
+use super::front::{self, Exposure, V4l2};
+use super::intake::{Eye, Intake};
 use super::ioctl::Node;
 use super::messages::{Complaint, first_error};
 use super::push::{PushSource, RawPicture};
@@ -70,12 +70,11 @@ pub(super) struct Sessions<'a> {
 impl Sessions<'_> {
     /// A V4L2 camera, until the stop token.
     pub async fn of_camera(self) {
-        let (mut pause, mut again, mut told) = (PACE.first, false, String::new());
+        let (mut pause, mut told) = (PACE.first, String::new());
         while !self.stop.is_cancelled() {
             let Some(found) = self.find(&mut pause).await else { return };
             let began = clock::now();
-            let Err(complaint) = self.session(&found, again).await else { return };
-            again = true;
+            let Err(complaint) = self.session(&found).await else { return };
             if clock::now().since(began) >= PACE.steady {
                 pause = PACE.first;
             }
@@ -134,7 +133,7 @@ impl Sessions<'_> {
             warn!(reason = why, "camera off");
         }
         // Once more: a last picture may have come while the camera was being stopped.
-        self.switch.slate(complaint.kind, &why);
+        self.off(complaint);
         *told = why;
     }
 
@@ -171,52 +170,54 @@ impl Sessions<'_> {
     }
 
     /// From opening the camera to its first failure; `Ok` at the stop token.
-    async fn session(&self, found: &Found, again: bool) -> Result<(), Complaint> {
+    async fn session(&self, found: &Found) -> Result<(), Complaint> {
         let mut settings = self.settings.clone();
         let (camera, at) = (self.camera.with(settings.borrow_and_update().clone()), found.clone());
-        let opened = blocking("open the camera", move || front::v4l2(&camera, &at, again));
-        let (v4l2, refused) = opened.await.map_err(failed)??;
-        let (node, asked) = (found.node.display(), &v4l2.asked);
-        let driver = &found.identity.driver;
+        let opened = blocking("open the camera", move || front::v4l2(&camera, &at));
+        let (V4l2 { stream, asked }, refused) = opened.await.map_err(failed)??;
+        let (node, driver) = (found.node.display(), &found.identity.driver);
         info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
         self.report(&refused);
-        let h264 = asked.coding == Coding::H264;
+        let coding = asked.coding;
 
         // Before the first picture.
         let shutter = self.shutter_closed(found).await;
         self.switch.close(Closer::Shutter, shutter == Some(true));
         self.flow.begin();
         self.watch.begin();
-        let (flow, switch, watch) = (self.flow, self.switch, self.watch);
-        let intake = Arc::new(Intake::new(v4l2.front, flow, switch, watch).map_err(failed)?);
-        let started = intake.clone();
-        let ended = match blocking("start the camera", move || started.play()).await {
-            Err(error) => Some(failed(error)),
-            Ok(Err(error)) => {
-                // The reason is on the bus by now, if there is one.
-                let told = first_error(intake.bus());
-                let told = tokio::time::timeout(Duration::from_millis(100), told).await;
-                Some(told.unwrap_or_else(|_| failed(error)))
-            }
-            Ok(Ok(())) => tokio::select! {
-                () = self.stop.cancelled() => None,
-                complaint = first_error(intake.bus()) => Some(complaint),
-                complaint = self.deadline() => Some(complaint),
-                () = exposure(found, &v4l2.exposure) => None,
-                () = self.keys(h264.then_some(found)) => None,
-                () = self.controls(found, settings) => None,
-                () = self.shutter(found), if shutter.is_some() => None,
-            },
+        let eye = Eye {
+            flow: self.flow.clone(),
+            switch: self.switch.clone(),
+            watch: self.watch.clone(),
+            exposure: Exposure::default(),
+        };
+        let shown = eye.exposure.clone();
+        let started = blocking("start the camera", move || Intake::start(stream, coding, eye));
+        let started = started.await.map_err(failed).and_then(|started| started);
+        let (intake, ended) = started.inspect_err(|complaint| self.off(complaint))?;
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => None,
+            complaint = ended => Some(complaint.unwrap_or_else(|_| failed(anyhow!("it broke off")))),
+            complaint = first_error(intake.bus()) => Some(complaint),
+            complaint = self.deadline() => Some(complaint),
+            () = exposure(found, &shown) => None,
+            () = self.keys((coding == Coding::H264).then_some(found)) => None,
+            () = self.controls(found, settings) => None,
+            () = self.shutter(found), if shutter.is_some() => None,
         };
         if let Some(complaint) = &ended {
-            self.switch.slate(complaint.kind, &format!("{:#}", complaint.reason));
+            self.off(complaint);
         }
-        // The blocking thread holds its own reference: one that hangs is left behind.
-        let stopped = blocking("stop the camera", move || intake.stop()).await;
+        // The blocking thread owns it: one that hangs is left behind.
+        let stopped = blocking("stop the camera", move || drop(intake)).await;
         match ended {
             Some(complaint) => Err(complaint),
             None => stopped.map_err(failed),
         }
+    }
+
+    fn off(&self, complaint: &Complaint) {
+        self.switch.slate(complaint.kind, &format!("{:#}", complaint.reason));
     }
 
     /// Whether the camera's shutter is closed; `None` if it does not tell.
