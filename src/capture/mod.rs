@@ -8,9 +8,9 @@
 //! coded frames are never dropped.
 //!
 //! ```text
-//! camera ── intake ──┐
-//!                    switch ── line (encoder) ── flow ──► ring
-//! slate ─────────────┘
+//! camera ── stream ── intake ──┐
+//!                              switch ── line (encoder) ── flow ──► ring
+//! slate ───────────────────────┘
 //! ```
 
 mod annexb;

@@ -196,8 +196,9 @@ impl Stream {
                 return Ok(None);
             }
             let ready = self.wait().map_err(fault("wait for pictures"))?;
-            if ready & (libc::POLLIN | libc::POLLERR | libc::POLLHUP) != 0 {
-                if let Some(taken) = self.dequeue(ready & libc::POLLIN == 0)? {
+            let broken = ready & (libc::POLLERR | libc::POLLHUP) != 0;
+            if broken || ready & libc::POLLIN != 0 {
+                if let Some(taken) = self.dequeue(broken)? {
                     return Ok(Some(taken));
                 }
             } else if ready & libc::POLLPRI != 0 {

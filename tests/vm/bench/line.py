@@ -96,10 +96,11 @@ class Line:
         said = await viewer.state(
             f"feed {name} live", lambda s: s["state"] == "live", within_s, since
         )
-        # Until then came what was on its way before.
+        # Until then comes what was on its way before: the last pictures of before a fault, and
+        # the slates between. A camera that is back at once is live before those are here.
         await viewer.picture(
             f"pictures of camera {name}",
-            lambda p: not p.slate and (p.rtp - said.body["rtp"]) % (1 << 32) < 1 << 31,
+            lambda p: not p.slate and self.clock.here(viewer.captured(p)) > said.at,
             within_s,
             max(len(viewer.pictures) - 1, 0),
         )

@@ -80,7 +80,8 @@ async def span(air: Line, seconds: float) -> list[Picture]:
     heard = len(viewer.messages)
     await viewer.until("more messages", lambda v: len(v.messages) > heard + 10, 10)
     pictures = viewer.pictures[first:last]
-    assert not any(picture.slate for picture in pictures), "slates among them"
+    slates = [n for n, picture in enumerate(pictures) if picture.slate]
+    assert not slates, f"of {len(pictures)} pictures these are slates: {slates}"
     return pictures
 
 
