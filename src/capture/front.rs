@@ -41,7 +41,7 @@ pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>)
         };
         Complaint { kind, reason: anyhow!(error).context(format!("open port {}", found.port)) }
     })?;
-    stream::take_timings(&node);
+    stream::prepare(&node)?;
     let offers = node.offers(found.planes);
     let rates = |fourcc| node.rates(fourcc, camera.width, camera.height);
     let asked = format::choose(&offers, rates, camera)

@@ -71,9 +71,11 @@ impl Intake {
         let returns = stream.returns().clone();
         let entry = decoder.as_ref().map(|decoder| decoder.entry.clone());
         let run = move || {
-            if let Err(complaint) = eye.follow(stream, coding, entry.as_ref()) {
+            // Told first: a driver in trouble may take its time to stop.
+            if let Err(complaint) = eye.follow(&mut stream, coding, entry.as_ref()) {
                 let _ = tell.send(complaint); // unless nobody asks any more
             }
+            drop(stream);
         };
         let thread = thread::Builder::new().name("camera".into()).spawn(run);
         let thread = thread.map_err(|error| failed(anyhow!("a thread for the camera: {error}")))?;
@@ -101,7 +103,7 @@ impl Eye {
     /// Until it is to stop; an error is why the stream has ended.
     fn follow(
         &self,
-        mut stream: Stream,
+        stream: &mut Stream,
         coding: Coding,
         entry: Option<&gst_app::AppSrc>,
     ) -> Result<(), Complaint> {
@@ -220,4 +222,59 @@ fn raw_sink(switch: Arc<Switch>, watch: Arc<Watch>) -> gst_app::AppSink {
         .max_buffers(1)
         .callbacks(gst_app::AppSinkCallbacks::builder().new_sample(take).build())
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::feed::ring::Ring;
+
+    /// One picture, as a camera that compresses gives it.
+    fn compressed(elements: &str) -> gst::Sample {
+        let line = format!("videotestsrc num-buffers=1 ! {elements} ! appsink name=out sync=false");
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let out = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let sample = out.pull_sample().unwrap();
+        pipeline.set_state(gst::State::Null).unwrap();
+        sample
+    }
+
+    /// Pictures of cameras that compress come on, with the caps that are asked of a driver.
+    #[test]
+    fn compressed_pictures_come_on() {
+        gst::init().unwrap();
+        let size = "width=64,height=48,framerate=10/1";
+        for (coding, encode, caps) in [
+            (Coding::Jpeg, "jpegenc", format!("image/jpeg,{size}")),
+            (Coding::H264, "x264enc tune=zerolatency", format!("{CODED},{size}")),
+        ] {
+            let sample = compressed(&format!("video/x-raw,format=I420,{size} ! {encode} ! {caps}"));
+            let flow = Flow::new(Ring::new("t".into()), 10);
+            let eye = Eye {
+                switch: Switch::new(flow.clone(), "t"),
+                watch: Arc::new(Watch::new(10, Duration::from_secs(2))),
+                flow,
+                exposure: Exposure::default(),
+            };
+            let asked: gst::Caps = caps.parse().unwrap();
+            let decoder = Decoder::of(coding, &asked, &eye).unwrap().expect("it compresses");
+            let mut picture = sample.buffer_owned().unwrap();
+            let now = gst::ClockTime::from_nseconds(clock::now().0);
+            picture.make_mut().set_pts(now);
+            // A parser tells an access unit's end by the begin of the next.
+            for n in 0..3 {
+                let mut next = picture.copy();
+                next.make_mut().set_pts(now + gst::ClockTime::from_mseconds(100 * n));
+                decoder.entry.push_buffer(next).unwrap();
+            }
+            let (on, began) = (eye.switch.on(), Instant::now());
+            while *on.borrow() != super::super::switch::On::Camera {
+                assert!(began.elapsed() < Duration::from_secs(20), "{coding:?} did not come on");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
 }

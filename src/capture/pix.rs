@@ -51,8 +51,34 @@ pub(super) struct Places {
     pub offsets: Vec<usize>,
     /// Bytes from row to row.
     pub strides: Vec<i32>,
-    /// Of fewer bytes no picture is whole.
-    pub least: usize,
+    /// Of each: bytes of its rows without what pads them, and to its last row's end.
+    bytes: Vec<(usize, usize)>,
+}
+
+impl Places {
+    /// All planes are in pieces of `lengths` bytes of which the driver wrote `used`
+    /// (from, to), and each piece has a picture's bytes at least.
+    pub fn hold(&self, lengths: &[usize], used: &[(usize, usize)]) -> bool {
+        let own = lengths.len() > 1;
+        let mut filled = vec![0; lengths.len()];
+        for (plane, (bare, padded)) in self.bytes.iter().enumerate() {
+            let (piece, within) = if own { (plane, 0) } else { (0, self.offsets[plane]) };
+            let (Some(length), Some((begin, _))) = (lengths.get(piece), used.get(piece)) else {
+                return false;
+            };
+            if begin + within + padded > *length {
+                return false;
+            }
+            filled[piece] += bare;
+        }
+        used.iter().zip(filled).all(|((begin, end), bytes)| end.saturating_sub(*begin) >= bytes)
+    }
+}
+
+/// What raw caps say; `None` for those of compressed pictures, which GStreamer takes for video too.
+pub(super) fn raw_info(caps: &gst::Caps) -> Option<gst_video::VideoInfo> {
+    let info = gst_video::VideoInfo::from_caps(caps).ok()?;
+    (info.format() != VideoFormat::Encoded).then_some(info)
 }
 
 /// `V4L2_COLORSPACE_*`, `_XFER_FUNC_*`, `_YCBCR_ENC_*`, `_QUANTIZATION_*`; zero is the default.
@@ -137,7 +163,7 @@ impl Pix {
     /// # Errors
     /// They are no video's.
     pub fn caps(&self, caps: &gst::Caps) -> Result<gst::Caps> {
-        let Ok(info) = gst_video::VideoInfo::from_caps(caps) else { return Ok(caps.clone()) };
+        let Some(info) = raw_info(caps) else { return Ok(caps.clone()) };
         let colorimetry = self.colour.colorimetry(info.is_rgb());
         let info = gst_video::VideoInfo::builder(info.format(), info.width(), info.height())
             .fps(info.fps())
@@ -186,7 +212,8 @@ impl Pix {
             );
             places.offsets.push(begin);
             places.strides.push(i32::try_from(stride).context("rows of the driver's layout")?);
-            places.least += least * rows as usize;
+            let rows = rows as usize;
+            places.bytes.push((least * rows, stride * rows.saturating_sub(1) + least));
         }
         Ok(places)
     }
@@ -220,8 +247,8 @@ impl Colour {
             sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020 => {
                 (Matrix::Bt2020, Transfer::Bt202012, Primaries::Bt2020)
             }
-            // SMPTE 170M, and what says nothing: as webcams and analogue signals are.
-            _ => (Matrix::Bt601, Transfer::Bt709, Primaries::Smpte170m),
+            // SMPTE 170M, and what says nothing: as analogue signals are.
+            _ => (Matrix::Bt601, bt601(), Primaries::Smpte170m),
         };
         let matrix = match self.matrix {
             _ if rgb => Matrix::Rgb,
@@ -236,7 +263,10 @@ impl Colour {
             _ => matrix,
         };
         let transfer = match self.transfer {
-            sys::v4l2_xfer_func_V4L2_XFER_FUNC_709 => Transfer::Bt709,
+            // BT.601's is the same curve. GStreamer's encoders ask for it by its own name.
+            sys::v4l2_xfer_func_V4L2_XFER_FUNC_709 if primaries != Primaries::Smpte170m => {
+                Transfer::Bt709
+            }
             sys::v4l2_xfer_func_V4L2_XFER_FUNC_SRGB => Transfer::Srgb,
             sys::v4l2_xfer_func_V4L2_XFER_FUNC_OPRGB => Transfer::Adobergb,
             sys::v4l2_xfer_func_V4L2_XFER_FUNC_SMPTE240M => Transfer::Smpte240m,
@@ -251,6 +281,11 @@ impl Colour {
         };
         VideoColorimetry::new(range, matrix, transfer, primaries)
     }
+}
+
+/// The crate names it from GStreamer 1.18 on only; older ones do not know it.
+fn bt601() -> Transfer {
+    "bt601".parse::<VideoColorimetry>().map_or(Transfer::Bt709, |known| known.transfer())
 }
 
 fn of_planes(kind: u32) -> bool {
@@ -315,6 +350,26 @@ mod tests {
         assert!(lacking.places(&info(VideoFormat::I420, 640, 360), &[1 << 20, 1 << 20]).is_err());
     }
 
+    /// A picture that begins late in its buffer must still end in it, and no piece
+    /// may be short, whatever the others have too much of.
+    #[test]
+    fn short_and_shifted_pictures_do_not_hold() {
+        let nv12 = info(VideoFormat::Nv12, 64, 32);
+        let one = pix(b"NV12", (64, 32), &[(64, 3072)]).places(&nv12, &[3072]).unwrap();
+        assert!(one.hold(&[3072], &[(0, 3072)]));
+        assert!(!one.hold(&[3072], &[(0, 3071)]));
+        assert!(!one.hold(&[3072], &[(64, 3136)]));
+        let two = pix(b"NM12", (64, 32), &[(64, 2048), (64, 1024)]);
+        let two = two.places(&nv12, &[4096, 4096]).unwrap();
+        assert!(two.hold(&[4096, 4096], &[(64, 2112), (0, 1024)]));
+        assert!(!two.hold(&[4096, 4096], &[(0, 4096), (0, 0)]));
+        assert!(!two.hold(&[4096, 4096], &[(0, 4096)]));
+        assert!(!two.hold(&[4096, 4096], &[(0, 2048), (4000, 5024)]));
+        // Drivers that leave the padding of their rows out of what they count are believed.
+        let padded = pix(b"NV12", (64, 32), &[(128, 6144)]).places(&nv12, &[6144]).unwrap();
+        assert!(padded.hold(&[6144], &[(0, 3072)]));
+    }
+
     /// What the driver says of its colours goes with the picture, and its silence
     /// means what the kernel says that it means.
     #[test]
@@ -323,7 +378,12 @@ mod tests {
             Colour { space, transfer, matrix, range }.colorimetry(rgb).to_string()
         };
         use sys::*;
+        gst::init().unwrap();
         assert_eq!(text(v4l2_colorspace_V4L2_COLORSPACE_REC709, 0, 0, 0, false), "bt709");
+        let analogue = v4l2_colorspace_V4L2_COLORSPACE_SMPTE170M;
+        assert_eq!(text(analogue, 0, 0, 0, false), "bt601");
+        assert_eq!(text(analogue, v4l2_xfer_func_V4L2_XFER_FUNC_709, 0, 0, false), "bt601");
+        assert_eq!(text(0, 0, 0, 0, false), "bt601");
         assert_eq!(text(v4l2_colorspace_V4L2_COLORSPACE_SRGB, 0, 0, 0, true), "sRGB");
         // A webcam: sRGB's primaries, 601's matrix.
         let webcam = text(v4l2_colorspace_V4L2_COLORSPACE_SRGB, 0, 0, 0, false);

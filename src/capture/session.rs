@@ -172,6 +172,9 @@ impl Sessions<'_> {
     /// From opening the camera to its first failure; `Ok` at the stop token.
     async fn session(&self, found: &Found) -> Result<(), Complaint> {
         let mut settings = self.settings.clone();
+        // Before the first picture, and before anything is held.
+        let shutter = self.shutter_closed(found).await;
+        self.switch.close(Closer::Shutter, shutter == Some(true));
         let (camera, at) = (self.camera.with(settings.borrow_and_update().clone()), found.clone());
         let opened = blocking("open the camera", move || front::v4l2(&camera, &at));
         let (V4l2 { stream, asked }, refused) = opened.await.map_err(failed)??;
@@ -179,10 +182,6 @@ impl Sessions<'_> {
         info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
         self.report(&refused);
         let coding = asked.coding;
-
-        // Before the first picture.
-        let shutter = self.shutter_closed(found).await;
-        self.switch.close(Closer::Shutter, shutter == Some(true));
         self.flow.begin();
         self.watch.begin();
         let eye = Eye {

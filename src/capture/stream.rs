@@ -22,7 +22,7 @@ use super::format::{self, Asked};
 use super::ioctl::{self, Kernel, Node, Planes, Stamp, buffer_type, call, request_buffers, zeroed};
 use super::lender;
 use super::messages::Complaint;
-use super::pix::{Pix, Places};
+use super::pix::{self, Pix, Places};
 use super::returns::{Map, Out, Returns, Token, View};
 use crate::model::Reason;
 
@@ -57,6 +57,15 @@ enum Piece {
     Lent(gst::Memory),
 }
 
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Mapped(map) => map.len,
+            Self::Lent(memory) => memory.size(),
+        }
+    }
+}
+
 /// A picture of a camera.
 pub(super) struct Taken {
     /// Its bytes, where the driver put them; `None` if the driver marks it as
@@ -82,6 +91,8 @@ pub(super) struct Stream {
     /// To be queued.
     owed: Vec<u32>,
     number: Option<u32>,
+    /// The device was in error, and would not say which.
+    doubted: bool,
 }
 
 /// A driver's refusal, for the slate and for technicians.
@@ -101,17 +112,34 @@ fn failed(reason: anyhow::Error) -> Complaint {
     Complaint { kind: Reason::Failed, reason }
 }
 
+fn silent(why: &'static str) -> Complaint {
+    Complaint { kind: Reason::NoSignal, reason: anyhow!(why) }
+}
+
 fn misfit(reason: anyhow::Error) -> Complaint {
     Complaint { kind: Reason::WrongFormat, reason }
 }
 
-/// Takes over the timings of what is plugged into a bridge (HDMI, SDI): its
-/// formats are those of its timings. Cameras have none.
-pub(super) fn take_timings(node: &Node) {
+/// Prepares a bridge (HDMI, SDI) for what is plugged into it: takes its timings
+/// over, for its formats are those of its timings, and has it say when they
+/// change. Cameras know neither.
+///
+/// # Errors
+/// Nothing is plugged in, or nothing that the bridge can take.
+pub(super) fn prepare(node: &Node) -> Result<(), Complaint> {
+    let mut wanted: sys::v4l2_event_subscription = zeroed();
+    wanted.type_ = sys::V4L2_EVENT_SOURCE_CHANGE;
+    let _ = call(node.fd(), VIDIOC_SUBSCRIBE_EVENT, &mut wanted);
     let mut timings: sys::v4l2_dv_timings = zeroed();
-    if call(node.fd(), VIDIOC_QUERY_DV_TIMINGS, &mut timings).is_ok() {
-        let _ = call(node.fd(), VIDIOC_S_DV_TIMINGS, &mut timings); // refused while somebody streams
+    if let Err(error) = call(node.fd(), VIDIOC_QUERY_DV_TIMINGS, &mut timings) {
+        return match error.raw_os_error() {
+            Some(libc::ENOLINK | libc::ENOLCK) => Err(silent("no signal at the camera's input")),
+            Some(libc::ERANGE) => Err(misfit(anyhow!("the input's signal is out of range"))),
+            _ => Ok(()), // not a bridge
+        };
     }
+    let _ = call(node.fd(), VIDIOC_S_DV_TIMINGS, &mut timings); // refused while somebody streams
+    Ok(())
 }
 
 impl Stream {
@@ -134,7 +162,6 @@ impl Stream {
             )));
         }
         set_rate(&node, kind, asked.rate);
-        listen(&node);
         let caps = asked.caps.parse().context("the camera's caps").and_then(|caps| pix.caps(&caps));
         let caps = caps.map_err(failed)?;
         let returns = Returns::new().map_err(fault("wait for pictures"))?;
@@ -150,6 +177,7 @@ impl Stream {
             queued: 0,
             owed: (0..count).collect(),
             number: None,
+            doubted: false,
         };
         let mut lengths = Vec::new();
         for index in 0..count {
@@ -157,7 +185,7 @@ impl Stream {
             stream.buffers.push(pieces);
             lengths = long;
         }
-        if let Ok(info) = gst_video::VideoInfo::from_caps(&stream.caps) {
+        if let Some(info) = pix::raw_info(&stream.caps) {
             let places = pix.places(&info, &lengths).map_err(misfit)?;
             stream.raw = Some((info, places));
         }
@@ -204,7 +232,7 @@ impl Stream {
             } else if ready & libc::POLLPRI != 0 {
                 let mut event: sys::v4l2_event = zeroed();
                 call(self.node.fd(), VIDIOC_DQEVENT, &mut event).map_err(fault("read an event"))?;
-                return Err(misfit(anyhow!("the camera's signal has changed")));
+                return Err(silent("the signal at the camera's input has changed"));
             }
         }
     }
@@ -269,28 +297,37 @@ impl Stream {
             Ok(taken) => taken,
             Err(error) => {
                 return match error.raw_os_error() {
-                    Some(libc::EAGAIN) if !broken => Ok(None),
-                    Some(libc::EPIPE) => Err(Complaint {
-                        kind: Reason::NoSignal,
-                        reason: anyhow!("the stream ended"),
-                    }),
+                    // A poll that a signal broke off says "error" once.
+                    Some(libc::EAGAIN)
+                        if !broken || !std::mem::replace(&mut self.doubted, true) =>
+                    {
+                        Ok(None)
+                    }
+                    Some(libc::EPIPE) => Err(silent("the stream ended")),
                     _ => Err(fault("the stream broke")(error)),
                 };
             }
         };
+        self.doubted = false;
         self.queued = self.queued.saturating_sub(1);
         let lost = lost(self.number.replace(sequence), sequence);
         let out = Out::new(index, self.returns.clone());
-        let whole = flags & sys::V4L2_BUF_FLAG_ERROR == 0 && self.is_whole(&used);
-        let buffer =
-            if whole { Some(self.picture(&out, index, &used).map_err(failed)?) } else { None };
+        let marked = flags & sys::V4L2_BUF_FLAG_ERROR != 0;
+        let whole = !marked && self.is_whole(index, &used);
+        let buffer = match whole {
+            true => Some(self.picture(&out, index, &used).map_err(failed)?),
+            false => None,
+        };
         Ok(Some(Taken { buffer, stamp, lost }))
     }
 
-    fn is_whole(&self, used: &[(usize, usize)]) -> bool {
-        let bytes: usize = used.iter().map(|(begin, end)| end.saturating_sub(*begin)).sum();
-        let least = self.raw.as_ref().map_or(1, |(_, places)| places.least);
-        bytes >= least
+    /// What the driver says that it wrote is in the buffer, and is a picture.
+    fn is_whole(&self, index: u32, used: &[(usize, usize)]) -> bool {
+        let Some(pieces) = self.buffers.get(index as usize) else { return false };
+        let lengths: Vec<usize> = pieces.iter().map(Piece::len).collect();
+        let inside = used.len() == lengths.len()
+            && used.iter().zip(&lengths).all(|((begin, end), length)| begin < end && end <= length);
+        inside && self.raw.as_ref().is_none_or(|(_, places)| places.hold(&lengths, used))
     }
 
     /// The bytes of a buffer that is out.
@@ -305,7 +342,7 @@ impl Stream {
                 Piece::Mapped(map) => {
                     let range = match self.raw {
                         Some(_) => 0..map.len,
-                        None => *begin..(*end).min(map.len),
+                        None => *begin..*end,
                     };
                     let view = View { map: map.clone(), range, _out: out.clone() };
                     buffer.append_memory(gst::Memory::from_slice(view));
@@ -421,13 +458,6 @@ fn set_rate(node: &Node, kind: u32, rate: Option<(u32, u32)>) {
     capture.timeperframe = sys::v4l2_fract { numerator: denominator, denominator: numerator };
     raw.parm.capture = capture;
     let _ = call(node.fd(), vidioc::VIDIOC_S_PARM, &mut raw);
-}
-
-/// Bridges say when their signal becomes another; cameras have no such event.
-fn listen(node: &Node) {
-    let mut wanted: sys::v4l2_event_subscription = zeroed();
-    wanted.type_ = sys::V4L2_EVENT_SOURCE_CHANGE;
-    let _ = call(node.fd(), VIDIOC_SUBSCRIBE_EVENT, &mut wanted);
 }
 
 #[cfg(test)]
