@@ -41,6 +41,9 @@ enum Command {
         /// Where a stick with a firmware bundle is mounted, read-only.
         #[arg(long, env = "FLOORCAST_STICK", default_value = "/run/floorcast/stick")]
         stick: PathBuf,
+        /// Where the firmware's health gate says whether a new slot may stay.
+        #[arg(long, env = "FLOORCAST_VERDICT", default_value = "/data/health/verdict.json")]
+        verdict: PathBuf,
     },
     /// Check a configuration and name every mistake in it.
     Check {
@@ -93,7 +96,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config, state: None, .. } => on_air(&read(&config)?, Some(config), None),
-        Command::Run { config, state: Some(state), stick } => on_air_with(&config, &state, stick),
+        Command::Run { config, state: Some(state), stick, verdict } => {
+            let place = update::Place { dir: state.join("update"), stick, verdict };
+            on_air_with(&config, &state, place)
+        }
         Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {
             Some(config) => {
                 observe::say(&summary(&config));
@@ -186,8 +192,7 @@ fn summary(config: &Config) -> String {
 }
 
 /// Runs the last good revision on disk; the file where there is none.
-fn on_air_with(file: &Path, state: &Path, stick: PathBuf) -> anyhow::Result<ExitCode> {
-    let place = Some(update::Place { dir: state.join("update"), stick });
+fn on_air_with(file: &Path, state: &Path, place: update::Place) -> anyhow::Result<ExitCode> {
     let lines = observe::start_logs();
     let name = file.display().to_string();
     let seed = match read(file) {
@@ -205,11 +210,11 @@ fn on_air_with(file: &Path, state: &Path, stick: PathBuf) -> anyhow::Result<Exit
             (true, Some(door)) => {
                 let (seed, dir) = (seed.clone(), state.to_owned());
                 let control = Control::Door { door: Box::new(door), seed, dir };
-                return put_on_air(config, None, None, Some(control), place, lines);
+                return put_on_air(config, None, None, Some(control), Some(place), lines);
             }
             (true, None) => {
                 info!("no [[control.broker]]: only the file counts, and is read again at SIGHUP");
-                return put_on_air(config, Some(file.to_owned()), None, None, place, lines);
+                return put_on_air(config, Some(file.to_owned()), None, None, Some(place), lines);
             }
         }
     }
@@ -229,7 +234,7 @@ fn on_air_with(file: &Path, state: &Path, stick: PathBuf) -> anyhow::Result<Exit
         Some(config) => {
             let (changes, dir) = (Box::new(changes), state.to_owned());
             let control = Control::Revisions { changes, first, dir };
-            put_on_air(config, None, None, Some(control), place, lines)
+            put_on_air(config, None, None, Some(control), Some(place), lines)
         }
         None => Ok(ExitCode::from(2)),
     }

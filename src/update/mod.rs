@@ -43,8 +43,6 @@ const ATTEMPTS: u32 = 300;
 const LOOK: Duration = Duration::from_secs(1);
 /// The health gate has decided by then, or never will.
 const PROVED: Duration = Duration::from_secs(900);
-/// What the health gate of the firmware found, in this directory.
-const VERDICT: &str = "verdict.json";
 
 /// The health gate's word about one start of the box.
 #[derive(Deserialize)]
@@ -72,6 +70,8 @@ pub struct Place {
     pub dir: PathBuf,
     /// A stick with a bundle, while there is one.
     pub stick: PathBuf,
+    /// What the firmware's health gate found.
+    pub verdict: PathBuf,
 }
 
 /// What an update works with.
@@ -91,7 +91,8 @@ pub struct Setting {
 /// Serves until `stop`. What comes on a stick goes the way of all `wishes`.
 pub async fn run(setting: Setting, wishes: mpsc::Sender<Wish>, stop: CancellationToken) {
     let Setting { place, status, wall, watched, wishes: heard } = setting;
-    let work = Work { dir: place.dir.clone(), status: status.clone(), wall, watched };
+    let (dir, verdict) = (place.dir.clone(), place.verdict.clone());
+    let work = Work { dir, verdict, status: status.clone(), wall, watched };
     tokio::select! {
         () = stop.cancelled() => {}
         () = stick::watch(&place, &status, &wishes) => {}
@@ -124,6 +125,7 @@ enum Next {
 /// One update at work.
 struct Work {
     dir: PathBuf,
+    verdict: PathBuf,
     status: Status,
     wall: Arc<WallClock>,
     watched: Arc<dyn Fn() -> Option<String> + Send + Sync>,
@@ -332,7 +334,7 @@ impl Work {
     }
 
     async fn verdict(&self) -> Option<Verdict> {
-        let text = tokio::fs::read(self.dir.join(VERDICT)).await.ok()?;
+        let text = tokio::fs::read(&self.verdict).await.ok()?;
         serde_json::from_slice(&text).ok()
     }
 

@@ -91,14 +91,21 @@ fn site(rauc: &Rauc) -> Site {
 fn start(site: &mut Site, rauc: &Rauc) {
     drop(site.daemon.take());
     let (bus, stick) = (rauc.address(), stick(rauc).display().to_string());
+    let verdict = verdict_file(rauc).display().to_string();
     // Without authorities, as on an image that has none: what is not https needs none.
     let authorities = rauc.dir.path().join("boot").display().to_string();
     site.start(&[
         ("DBUS_SYSTEM_BUS_ADDRESS", &bus),
         ("FLOORCAST_STICK", &stick),
+        ("FLOORCAST_VERDICT", &verdict),
         ("SSL_CERT_DIR", &authorities),
         ("SSL_CERT_FILE", "/nonexistent"),
     ]);
+}
+
+/// What the health gate writes.
+fn verdict_file(rauc: &Rauc) -> PathBuf {
+    rauc.dir.path().join("verdict.json")
 }
 
 /// Where a stick is mounted, if there is one.
@@ -140,7 +147,7 @@ fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, verdict: &Value) {
         serde_json::from_slice(&fs::read(&file).expect("record")).expect("JSON");
     record["boot"] = json!("another boot");
     fs::write(&file, record.to_string()).expect("record");
-    fs::write(site.state.path().join("update/verdict.json"), verdict.to_string()).expect("verdict");
+    fs::write(verdict_file(rauc), verdict.to_string()).expect("verdict");
     rauc.boot(booted);
     start(site, rauc);
 }

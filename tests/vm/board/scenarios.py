@@ -80,7 +80,7 @@ def env(board: Board) -> dict[str, str]:
 
 def verdict(board: Board) -> dict:
     """What the gate left for the daemon."""
-    return json.loads(board.sh("cat /var/lib/private/floorcast/update/verdict.json"))
+    return json.loads(board.sh("cat /data/health/verdict.json"))
 
 
 class Bench:

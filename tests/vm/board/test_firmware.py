@@ -60,13 +60,11 @@ class Health(Dir):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        (self.dir / "state").mkdir()
         (self.dir / "data").mkdir()
         (self.dir / "cmdline").write_text("ro rauc.slot=A quiet\n")
         self.env = {
             "FLOORCAST_METRICS": f"http://127.0.0.1:{server.server_port}/metrics",
             "FLOORCAST_DATA": str(self.dir / "data"),
-            "FLOORCAST_STATE": str(self.dir / "state"),
             "FLOORCAST_CMDLINE": str(self.dir / "cmdline"),
             "FLOORCAST_RELEASE": str(self.dir / "release"),
             "FLOORCAST_WITHIN_S": "1",
@@ -84,7 +82,7 @@ class Health(Dir):
 
     def verdict(self) -> dict:
         """What the daemon would read."""
-        return json.loads((self.dir / "state/update/verdict.json").read_text())
+        return json.loads((self.dir / "data/health/verdict.json").read_text())
 
     def settled(self) -> None:
         """An image that passed, and what it had on air."""
