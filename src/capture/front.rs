@@ -33,14 +33,8 @@ pub(super) struct V4l2 {
 /// # Errors
 /// It cannot be opened, or does not offer what is wanted.
 pub(super) fn v4l2(camera: &Camera, found: &Found) -> Result<(V4l2, Vec<String>), Complaint> {
-    let node = Node::open(&found.node).map_err(|error| {
-        let kind = match error.raw_os_error() {
-            Some(libc::EBUSY) => Reason::Busy,
-            Some(libc::ENODEV | libc::ENOENT | libc::ENXIO) => Reason::Unplugged,
-            _ => Reason::Failed,
-        };
-        Complaint { kind, reason: anyhow!(error).context(format!("open port {}", found.port)) }
-    })?;
+    let node = Node::open(&found.node)
+        .map_err(|error| Complaint::refused(&format!("open port {}", found.port), &error))?;
     stream::prepare(&node)?;
     let offers = node.offers(found.planes);
     let rates = |fourcc| node.rates(fourcc, camera.width, camera.height);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -29,7 +29,6 @@ use super::stream::{Stream, Taken};
 use super::switch::{Switch, Wants};
 use super::timing::Edge;
 use crate::clock;
-use crate::model::Reason;
 
 /// Pictures that wait for the decoder at most: then the driver waits with the next.
 const QUEUE: u64 = 1;
@@ -64,8 +63,7 @@ impl Intake {
     /// # Errors
     /// The driver refuses, or an element is missing.
     pub fn start(mut stream: Stream, coding: Coding, eye: Eye) -> Result<(Self, Ended), Complaint> {
-        let failed = |reason| Complaint { kind: Reason::Failed, reason };
-        let decoder = Decoder::of(coding, stream.caps(), &eye).map_err(failed)?;
+        let decoder = Decoder::of(coding, stream.caps(), &eye).map_err(Complaint::failed)?;
         stream.start()?;
         let (tell, ended) = oneshot::channel();
         let returns = stream.returns().clone();
@@ -78,7 +76,7 @@ impl Intake {
             drop(stream);
         };
         let thread = thread::Builder::new().name("camera".into()).spawn(run);
-        let thread = thread.map_err(|error| failed(anyhow!("a thread for the camera: {error}")))?;
+        let thread = thread.context("start a thread for the camera").map_err(Complaint::failed)?;
         Ok((Self { returns, thread: Some(thread), decoder }, ended))
     }
 
@@ -226,8 +224,9 @@ fn raw_sink(switch: Arc<Switch>, watch: Arc<Watch>) -> gst_app::AppSink {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::timeout;
 
+    use super::super::switch::On;
     use super::*;
     use crate::feed::ring::Ring;
 
@@ -243,8 +242,8 @@ mod tests {
     }
 
     /// Pictures of cameras that compress come on, with the caps that are asked of a driver.
-    #[test]
-    fn compressed_pictures_come_on() {
+    #[tokio::test]
+    async fn compressed_pictures_come_on() {
         gst::init().unwrap();
         let size = "width=64,height=48,framerate=10/1";
         for (coding, encode, caps) in [
@@ -270,11 +269,9 @@ mod tests {
                 next.make_mut().set_pts(now + gst::ClockTime::from_mseconds(100 * n));
                 decoder.entry.push_buffer(next).unwrap();
             }
-            let (on, began) = (eye.switch.on(), Instant::now());
-            while *on.borrow() != super::super::switch::On::Camera {
-                assert!(began.elapsed() < Duration::from_secs(20), "{coding:?} did not come on");
-                thread::sleep(Duration::from_millis(1));
-            }
+            let mut on = eye.switch.on();
+            let came = timeout(Duration::from_secs(20), on.wait_for(|on| *on == On::Camera)).await;
+            assert!(came.is_ok(), "{coding:?} did not come on");
         }
     }
 }

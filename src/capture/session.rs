@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Result, anyhow};
 use gstreamer as gst;
 use metrics::counter;
 use tokio::sync::watch;
@@ -177,7 +177,7 @@ impl Sessions<'_> {
         self.switch.close(Closer::Shutter, shutter == Some(true));
         let (camera, at) = (self.camera.with(settings.borrow_and_update().clone()), found.clone());
         let opened = blocking("open the camera", move || front::v4l2(&camera, &at));
-        let (V4l2 { stream, asked }, refused) = opened.await.map_err(failed)??;
+        let (V4l2 { stream, asked }, refused) = opened.await.map_err(Complaint::failed)??;
         let (node, driver) = (found.node.display(), &found.identity.driver);
         info!(%node, driver, format = asked.fourcc, caps = asked.caps, "camera found");
         self.report(&refused);
@@ -192,11 +192,11 @@ impl Sessions<'_> {
         };
         let shown = eye.exposure.clone();
         let started = blocking("start the camera", move || Intake::start(stream, coding, eye));
-        let started = started.await.map_err(failed).and_then(|started| started);
+        let started = started.await.map_err(Complaint::failed).and_then(|started| started);
         let (intake, ended) = started.inspect_err(|complaint| self.off(complaint))?;
         let ended = tokio::select! {
             () = self.stop.cancelled() => None,
-            complaint = ended => Some(complaint.unwrap_or_else(|_| failed(anyhow!("it broke off")))),
+            complaint = ended => Some(complaint.unwrap_or_else(|_| Complaint::failed(anyhow!("it broke off")))),
             complaint = first_error(intake.bus()) => Some(complaint),
             complaint = self.deadline() => Some(complaint),
             () = exposure(found, &shown) => None,
@@ -211,7 +211,7 @@ impl Sessions<'_> {
         let stopped = blocking("stop the camera", move || drop(intake)).await;
         match ended {
             Some(complaint) => Err(complaint),
-            None => stopped.map_err(failed),
+            None => stopped.map_err(Complaint::failed),
         }
     }
 
@@ -321,10 +321,6 @@ fn look(nodes: &[Listed]) -> (Vec<Found>, bool) {
         node.identity()
     };
     (discovery::cameras(nodes, identify), shut.into_inner())
-}
-
-fn failed(error: Error) -> Complaint {
-    Complaint { kind: Reason::Failed, reason: error }
 }
 
 fn silence(silent: Duration) -> String {

@@ -95,21 +95,8 @@ pub(super) struct Stream {
     doubted: bool,
 }
 
-/// A driver's refusal, for the slate and for technicians.
 fn fault(what: &'static str) -> impl Fn(io::Error) -> Complaint {
-    move |error| match error.raw_os_error() {
-        Some(libc::EBUSY) => {
-            Complaint { kind: Reason::Busy, reason: anyhow!("device busy: another program has it") }
-        }
-        Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => {
-            Complaint { kind: Reason::Unplugged, reason: anyhow!("device gone") }
-        }
-        _ => Complaint { kind: Reason::Failed, reason: anyhow!("{what}: {error}") },
-    }
-}
-
-fn failed(reason: anyhow::Error) -> Complaint {
-    Complaint { kind: Reason::Failed, reason }
+    move |error| Complaint::refused(what, &error)
 }
 
 fn silent(why: &'static str) -> Complaint {
@@ -163,7 +150,7 @@ impl Stream {
         }
         set_rate(&node, kind, asked.rate);
         let caps = asked.caps.parse().context("the camera's caps").and_then(|caps| pix.caps(&caps));
-        let caps = caps.map_err(failed)?;
+        let caps = caps.map_err(Complaint::failed)?;
         let returns = Returns::new().map_err(fault("wait for pictures"))?;
         let count = (least(&node).max(FILLED) + ON_THE_WAY).min(BUFFERS);
         let count = request_buffers(&node, kind, count).map_err(fault("get buffers"))?.min(BUFFERS);
@@ -315,7 +302,7 @@ impl Stream {
         let marked = flags & sys::V4L2_BUF_FLAG_ERROR != 0;
         let whole = !marked && self.is_whole(index, &used);
         let buffer = match whole {
-            true => Some(self.picture(&out, index, &used).map_err(failed)?),
+            true => Some(self.picture(&out, index, &used).map_err(Complaint::failed)?),
             false => None,
         };
         Ok(Some(Taken { buffer, stamp, lost }))
@@ -475,19 +462,5 @@ mod tests {
         assert_eq!(lost(Some(500), 0), 0);
         assert_eq!(lost(Some(0), u32::MAX - 127), 0);
         assert_eq!(lost(Some(7), 7), 0);
-    }
-
-    /// What a driver refuses is told as what people can do something about.
-    #[test]
-    fn refusals_are_told_by_kind() {
-        let told = |code| {
-            let complaint = fault("the stream broke")(io::Error::from_raw_os_error(code));
-            (complaint.kind, complaint.reason.to_string())
-        };
-        assert_eq!(told(libc::EBUSY).0, Reason::Busy);
-        assert_eq!(told(libc::ENODEV), (Reason::Unplugged, "device gone".into()));
-        let (kind, words) = told(libc::EINVAL);
-        assert_eq!(kind, Reason::Failed);
-        assert!(words.starts_with("the stream broke: Invalid argument"), "{words}");
     }
 }
