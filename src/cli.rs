@@ -41,9 +41,15 @@ enum Command {
         /// Where a stick with a firmware bundle is mounted, read-only.
         #[arg(long, env = "FLOORCAST_STICK", default_value = "/run/floorcast/stick")]
         stick: PathBuf,
-        /// Where the firmware's health gate says whether a new slot may stay.
+        /// What the firmware's health gate makes once the slot that runs has passed.
+        #[arg(long, env = "FLOORCAST_GOOD", default_value = "/run/floorcast-good")]
+        good: PathBuf,
+        /// Where it says why a slot has not passed.
         #[arg(long, env = "FLOORCAST_VERDICT", default_value = "/data/health/verdict.json")]
         verdict: PathBuf,
+        /// A slot that has not passed after so many seconds is given up.
+        #[arg(long, env = "FLOORCAST_GATE_S", default_value_t = 900)]
+        gate_s: u32,
     },
     /// Check a configuration and name every mistake in it.
     Check {
@@ -96,8 +102,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config, state: None, .. } => on_air(&read(&config)?, Some(config), None),
-        Command::Run { config, state: Some(state), stick, verdict } => {
-            let place = update::Place { dir: state.join("update"), stick, verdict };
+        Command::Run { config, state: Some(state), stick, good, verdict, gate_s } => {
+            let within = Duration::from_secs(gate_s.into());
+            let gate = update::Gate { good, verdict, within };
+            let place = update::Place { dir: state.join("update"), stick, gate };
             on_air_with(&config, &state, place)
         }
         Command::Check { file } => Ok(match load(&read(&file)?, &file.display().to_string()) {

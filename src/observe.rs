@@ -5,6 +5,7 @@ mod lines;
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -65,6 +66,7 @@ pub async fn serve_metrics(
     handle: PrometheusHandle,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    tell_address(&listener);
     let read = handle.clone();
     let page = get(move || {
         let text = read.render();
@@ -75,6 +77,17 @@ pub async fn serve_metrics(
     tokio::select! {
         served = served.into_future() => served.context("metrics listener"),
         never = upkeep(&handle) => match never {},
+    }
+}
+
+/// For the firmware's health gate, which asks there: the configuration may move them.
+fn tell_address(listener: &TcpListener) {
+    let Some(dir) = std::env::var_os("RUNTIME_DIRECTORY") else { return };
+    let told = listener
+        .local_addr()
+        .and_then(|at| std::fs::write(Path::new(&dir).join("metrics"), format!("{at}\n")));
+    if let Err(error) = told {
+        tracing::warn!("metrics: their address is not told: {error}");
     }
 }
 

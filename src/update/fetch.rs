@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper::http::uri::Scheme;
 use hyper::{Request, StatusCode, Uri, header};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -26,6 +27,8 @@ use tokio::time::timeout;
 pub const MOST: u64 = 2 << 30;
 /// So much of the disk stays free, bytes.
 pub const KEEP: u64 = 64 << 20;
+/// Whether that is so is looked at once for so many bytes.
+const LOOK: u64 = 8 << 20;
 /// A peer that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +60,7 @@ pub async fn fetch(
     free: impl Fn() -> Option<u64>,
     mut told: impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
+    let resumed = fs::metadata(file).await.is_ok_and(|there| there.len() > 0);
     if let Some(path) = url.strip_prefix("file://") {
         copy(Path::new(path), file, &free).await?;
     } else {
@@ -66,14 +70,17 @@ pub async fn fetch(
     if found == sha256.to_ascii_lowercase() {
         return Ok(());
     }
-    // Perhaps half of it was another bundle's: the next attempt begins anew.
     fs::remove_file(file).await.context("remove the wrong bundle")?;
-    Err(hopeless(format!("the bundle's sha256 is {found}: it is not the one that was asked for")))
+    let why = format!("the bundle's sha256 is {found}: it is not the one that was asked for");
+    // Perhaps half of it was another bundle's: the next attempt begins anew.
+    ensure!(!resumed, why);
+    Err(hopeless(why))
 }
 
 async fn copy(from: &Path, to: &Path, free: &impl Fn() -> Option<u64>) -> Result<()> {
     let size =
         fs::metadata(from).await.map_err(|e| hopeless(format!("{}: {e}", from.display())))?;
+    ensure!(size.is_file(), hopeless(format!("{}: not a file", from.display())));
     room(size.len(), free)?;
     fs::copy(from, to).await.with_context(|| format!("copy {}", from.display()))?;
     Ok(())
@@ -111,7 +118,13 @@ async fn download(
     let length = reply.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match reply.status() {
-        StatusCode::PARTIAL_CONTENT => {}
+        StatusCode::PARTIAL_CONTENT => {
+            let begins = reply.headers().get(header::CONTENT_RANGE).and_then(|v| begins(v));
+            if begins != Some(there) {
+                out.set_len(0).await.context("begin anew")?;
+                bail!("the server sent another part than was asked for: it is begun anew");
+            }
+        }
         // The server sends all of it.
         StatusCode::OK => {
             out.set_len(0).await.context("begin anew")?;
@@ -127,7 +140,11 @@ async fn download(
     let mut body = reply.into_body();
     while let Some(part) = timeout(SILENCE, body.frame()).await.context("the server fell silent")? {
         let Ok(data) = part.context("receive")?.into_data() else { continue };
+        let before = there;
         there += data.len() as u64;
+        if before / LOOK != there / LOOK {
+            room(0, free)?;
+        }
         ensure!(there <= MOST, hopeless(format!("more than {MOST} bytes")));
         write(&mut out, &data).await?;
         told(there, whole);
@@ -135,6 +152,11 @@ async fn download(
     out.sync_all().await.context("write the bundle")?;
     ensure!(whole.is_none_or(|whole| whole == there), "the connection broke");
     Ok(())
+}
+
+/// The first byte of a part: `bytes 300-999/1000` (RFC 9110, 14.4).
+fn begins(range: &HeaderValue) -> Option<u64> {
+    range.to_str().ok()?.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
 
 async fn write(out: &mut File, data: &[u8]) -> Result<()> {

@@ -5,15 +5,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use zbus::Connection;
 use zbus::zvariant::Value;
 
+use crate::clock::rfc3339;
+use crate::model::UtcMicros;
+
 /// An installation is given up after this: a slot of 1 GB on a slow card takes minutes.
-const INSTALL: Duration = Duration::from_secs(3600);
+pub const INSTALL: Duration = Duration::from_secs(3600);
 
 #[zbus::proxy(
     interface = "de.pengutronix.rauc.Installer",
@@ -23,6 +26,9 @@ const INSTALL: Duration = Duration::from_secs(3600);
 trait Installer {
     fn install_bundle(&self, source: &str, args: HashMap<&str, Value<'_>>) -> zbus::Result<()>;
     fn info(&self, bundle: &str) -> zbus::Result<(String, String)>;
+    fn mark(&self, state: &str, slot: &str) -> zbus::Result<(String, String)>;
+    #[zbus(property)]
+    fn operation(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn last_error(&self) -> zbus::Result<String>;
     #[zbus(property)]
@@ -42,6 +48,12 @@ trait Installer {
 )]
 trait Logind {
     fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+}
+
+/// By the system's clock, which is the one that RAUC judges by.
+fn now() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    rfc3339::text(UtcMicros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// The box's RAUC.
@@ -72,7 +84,17 @@ impl Rauc {
     pub async fn version(&self, bundle: &Path) -> Result<String> {
         let path = bundle.to_str().context("a path in UTF-8")?;
         let ours = self.installer.compatible().await.context("ask RAUC for its board")?;
-        let (compatible, found) = self.installer.info(path).await.context("RAUC refuses it")?;
+        let told = self.installer.info(path).await.map_err(|error| {
+            // A signer's time is judged by the clock, and a box may have no battery for it.
+            let why = match error.to_string() {
+                text if ["not yet valid", "expired"].iter().any(|word| text.contains(word)) => {
+                    format!("RAUC refuses it, and this box's clock says {}", now())
+                }
+                _ => "RAUC refuses it".into(),
+            };
+            anyhow::Error::from(error).context(why)
+        });
+        let (compatible, found) = told?;
         ensure!(compatible == ours, "the bundle is for {compatible:?}, the box is {ours:?}");
         Ok(found)
     }
@@ -117,6 +139,36 @@ impl Rauc {
         let name = self.installer.boot_slot().await.context("ask RAUC which slot runs")?;
         ensure!(!name.is_empty(), "RAUC does not know which slot runs");
         Ok(name)
+    }
+
+    /// Whether it installs something, for whomever.
+    ///
+    /// # Errors
+    /// RAUC does not say.
+    pub async fn busy(&self) -> Result<bool> {
+        Ok(self.installer.operation().await.context("ask RAUC what it does")? != "idle")
+    }
+
+    /// The next start is of the slot that runs, whatever is on the other one.
+    ///
+    /// # Errors
+    /// The bootloader is not told.
+    pub async fn stay(&self) -> Result<()> {
+        self.mark("active").await
+    }
+
+    /// The slot that runs is not started again.
+    ///
+    /// # Errors
+    /// The bootloader is not told.
+    pub async fn give_up(&self) -> Result<()> {
+        self.mark("bad").await
+    }
+
+    async fn mark(&self, state: &str) -> Result<()> {
+        let marked = self.installer.mark(state, "booted").await;
+        marked.with_context(|| format!("RAUC: mark the slot that runs {state}"))?;
+        Ok(())
     }
 
     /// Restarts the box in order.

@@ -22,20 +22,32 @@ pub enum Stage {
     /// The bundle is being fetched.
     Fetching,
     /// It is being written to the other slot.
-    Installing,
+    Installing {
+        /// The slot that runs meanwhile.
+        from: String,
+    },
     /// It is on the other slot; the restart is waited for.
-    Waiting,
+    Waiting {
+        /// The slot that runs meanwhile.
+        from: String,
+    },
     /// The box restarts.
     Restarting {
         /// The boot in which that was decided.
         boot: String,
-        /// The slot that ran then.
+        /// The slot that ran before the update.
         from: String,
+        /// Back to that slot.
+        #[serde(default)]
+        given_up: bool,
     },
     /// It runs; whether it stays is for the health gate.
     Proving {
-        /// The slot that ran before.
+        /// The slot that ran before the update.
         from: String,
+        /// It was to go back to that slot.
+        #[serde(default)]
+        given_up: bool,
     },
     /// It stays.
     Done,
@@ -54,7 +66,12 @@ impl Stage {
 
     /// Another one may take its place.
     pub fn gives_way(&self) -> bool {
-        self.ended() || matches!(self, Self::Fetching | Self::Waiting)
+        self.ended() || matches!(self, Self::Fetching | Self::Waiting { .. })
+    }
+
+    /// The bundle is still of use.
+    pub fn wants_bundle(&self) -> bool {
+        matches!(self, Self::Fetching | Self::Installing { .. })
     }
 }
 
@@ -126,10 +143,10 @@ mod tests {
         let (boot, from, reason) = ("b".to_owned(), "A".to_owned(), "no".to_owned());
         for stage in [
             Stage::Fetching,
-            Stage::Installing,
-            Stage::Waiting,
-            Stage::Restarting { boot, from: from.clone() },
-            Stage::Proving { from },
+            Stage::Installing { from: from.clone() },
+            Stage::Waiting { from: from.clone() },
+            Stage::Restarting { boot, from: from.clone(), given_up: true },
+            Stage::Proving { from, given_up: false },
             Stage::Done,
             Stage::Failed { reason },
         ] {
@@ -146,7 +163,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(FILE), &bytes).unwrap();
             Record::read(dir.path());
-            let whole = serde_json::to_vec(&record(Stage::Waiting)).unwrap();
+            let whole = serde_json::to_vec(&record(Stage::Fetching)).unwrap();
             fs::write(dir.path().join(FILE), &whole[..cut.min(whole.len())]).unwrap();
             prop_assert_eq!(Record::read(dir.path()).is_some(), cut >= whole.len());
         }

@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::info;
 
+use super::Wish;
 use super::fetch::digest;
 use super::rauc::Rauc;
 use super::record::Record;
-use super::{Place, Wish};
 use crate::model::update::Ask;
 use crate::status::{State, Status};
 
@@ -29,11 +29,11 @@ const LOOK: Duration = Duration::from_secs(2);
 const ENTRIES: usize = 1000;
 
 /// Looks for ever.
-pub async fn watch(place: &Place, status: &Status, wishes: &mpsc::Sender<Wish>) {
+pub async fn watch(stick: &Path, dir: &Path, status: &Status, wishes: &mpsc::Sender<Wish>) {
     let mut before = None;
     loop {
-        let stick = place.stick.clone();
-        let found = tokio::task::spawn_blocking(move || newest(&stick)).await;
+        let looked = stick.to_owned();
+        let found = tokio::task::spawn_blocking(move || newest(&looked)).await;
         // A stick that cannot be read is none; a panic is told by the task that had it.
         let found = found.ok().and_then(Result::ok).flatten();
         if found != before {
@@ -41,7 +41,7 @@ pub async fn watch(place: &Place, status: &Status, wishes: &mpsc::Sender<Wish>) 
                 Some(bundle) => {
                     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
                     status.set(PART, State::Connecting, &format!("{name}: being looked at"));
-                    match take(bundle, place, wishes).await {
+                    match take(bundle, dir, wishes).await {
                         Ok(word) => status.set(PART, State::Live, &format!("{name}: {word}")),
                         Err(why) => status.set(PART, State::Suspect, &format!("{name}: {why:#}")),
                     }
@@ -64,10 +64,10 @@ fn newest(stick: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Asks for it unless it was the last one asked for; what came of it.
-async fn take(bundle: &Path, place: &Place, wishes: &mpsc::Sender<Wish>) -> Result<&'static str> {
+async fn take(bundle: &Path, dir: &Path, wishes: &mpsc::Sender<Wish>) -> Result<&'static str> {
     let version = Rauc::open().await?.version(bundle).await?;
     let sha256 = digest(bundle).await?;
-    if Record::read(&place.dir).is_some_and(|last| last.ask.sha256 == sha256) {
+    if Record::read(dir).is_some_and(|last| last.ask.sha256 == sha256) {
         return Ok("was taken before");
     }
     info!(version, bundle = %bundle.display(), "an update on a stick");

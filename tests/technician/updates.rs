@@ -84,6 +84,7 @@ fn sha256(file: &Path) -> String {
 /// A box in session whose bus has RAUC on it.
 fn site(rauc: &Rauc) -> Site {
     let mut site = Site::new();
+    fs::write(good_file(rauc), "").expect("good");
     start(&mut site, rauc);
     site
 }
@@ -92,18 +93,26 @@ fn start(site: &mut Site, rauc: &Rauc) {
     drop(site.daemon.take());
     let (bus, stick) = (rauc.address(), stick(rauc).display().to_string());
     let verdict = verdict_file(rauc).display().to_string();
+    let good = good_file(rauc).display().to_string();
     // Without authorities, as on an image that has none: what is not https needs none.
     let authorities = rauc.dir.path().join("boot").display().to_string();
     site.start(&[
         ("DBUS_SYSTEM_BUS_ADDRESS", &bus),
         ("FLOORCAST_STICK", &stick),
+        ("FLOORCAST_GOOD", &good),
         ("FLOORCAST_VERDICT", &verdict),
+        ("FLOORCAST_GATE_S", "5"),
         ("SSL_CERT_DIR", &authorities),
         ("SSL_CERT_FILE", "/nonexistent"),
     ]);
 }
 
-/// What the health gate writes.
+/// What the health gate makes when the slot that runs has passed.
+fn good_file(rauc: &Rauc) -> PathBuf {
+    rauc.dir.path().join("good")
+}
+
+/// What it writes about one that has not.
 fn verdict_file(rauc: &Rauc) -> PathBuf {
     rauc.dir.path().join("verdict.json")
 }
@@ -139,21 +148,43 @@ fn health(site: &mut Site, code: &str, word: &str) {
     });
 }
 
-/// The box as it is after a restart, with slot `booted` running.
-fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, verdict: &Value) {
+/// The box as it is after a restart, with slot `booted` running, which has passed or not; and
+/// what the health gate has written of a slot.
+fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, passed: bool, verdict: Value) {
     drop(site.daemon.take());
     let file = site.state.path().join("update/update.json");
     let mut record: Value =
         serde_json::from_slice(&fs::read(&file).expect("record")).expect("JSON");
     record["boot"] = json!("another boot");
     fs::write(&file, record.to_string()).expect("record");
-    fs::write(verdict_file(rauc), verdict.to_string()).expect("verdict");
+    if !verdict.is_null() {
+        fs::write(verdict_file(rauc), verdict.to_string()).expect("verdict");
+    }
+    if !passed {
+        fs::remove_file(good_file(rauc)).expect("not good yet");
+    }
     rauc.boot(booted);
     start(site, rauc);
 }
 
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id").trim().into()
+}
+
+/// The slot that the bootloader starts next.
+fn primary(rauc: &Rauc) -> String {
+    fs::read_to_string(rauc.dir.path().join("boot/primary")).expect("primary").trim().into()
+}
+
+/// Far away.
+fn window() -> Value {
+    json!({ "from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z" })
+}
+
+/// A bundle from a file on the box.
+fn wish(bundle: &Path, version: &str, window: Value) -> Value {
+    json!({ "url": format!("file://{}", bundle.display()), "sha256": sha256(bundle),
+        "version": version, "window": window })
 }
 
 /// A connection that breaks is taken up where it ended; the bundle is installed beside what
@@ -166,9 +197,8 @@ fn an_update_comes_to_the_other_slot() {
     let shop = nginx(rauc.dir.path());
     let (port, asked) = breaks_once(shop.port, 300_000);
     let mut site = site(&rauc);
-    let window = json!({ "from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z" });
     let ask = json!({ "url": format!("http://127.0.0.1:{port}/new.raucb"),
-        "sha256": sha256(&bundle), "version": "2.0", "window": window });
+        "sha256": sha256(&bundle), "version": "2.0", "window": window() });
     let answer = site.command("update", ask.clone());
     assert_eq!((&answer["status"], &answer["follow"]), (&json!("ok"), &json!("health/update")));
     health(&mut site, "waiting", "window opens at 2100");
@@ -178,7 +208,7 @@ fn an_update_comes_to_the_other_slot() {
     let written = fs::read(rauc.dir.path().join("slot-b")).expect("slot");
     let image = fs::read(rauc.dir.path().join("new.raucb.img")).expect("image");
     assert!(written.starts_with(&image), "the slot has the image");
-    assert_eq!(fs::read_to_string(rauc.dir.path().join("boot/primary")).unwrap().trim(), "B");
+    assert_eq!(primary(&rauc), "B");
 
     let mut now = ask;
     now.as_object_mut().unwrap().remove("window");
@@ -186,8 +216,77 @@ fn an_update_comes_to_the_other_slot() {
     assert_eq!(site.command("update", now)["status"], "ok");
     // No systemd is on that bus to restart this machine.
     health(&mut site, "restarting", "login1");
-    restarted(&mut site, &mut rauc, "B", &json!({ "boot": boot_id(), "good": true }));
+    assert_eq!(asked.lock().unwrap().len(), 2, "what is on the slot is not fetched again");
+    restarted(&mut site, &mut rauc, "B", false, Value::Null);
+    health(&mut site, "proving", "2.0");
+    fs::write(good_file(&rauc), "").expect("good");
     health(&mut site, "", "2.0 stays");
+}
+
+/// A slot is written only while the one that runs has passed: it may be the only good one.
+#[test]
+fn nothing_is_installed_from_a_slot_on_trial() {
+    let rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 4, "floorcast-test", "2.0", "");
+    let mut site = site(&rauc);
+    fs::remove_file(good_file(&rauc)).expect("on trial");
+    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
+    health(&mut site, "fetching", "still on trial itself");
+    assert_eq!(primary(&rauc), "A");
+    fs::write(good_file(&rauc), "").expect("good");
+    health(&mut site, "waiting", "window opens");
+    // One that never passes takes no update.
+    fs::remove_file(good_file(&rauc)).expect("on trial");
+    let other = rauc.bundle("other.raucb", 5, "floorcast-test", "2.1", "");
+    assert_eq!(site.command("update", wish(&other, "2.1", window()))["status"], "ok");
+    assert_eq!(primary(&rauc), "A", "what waited is not started any more");
+    health(&mut site, "failed", "was never found good itself");
+}
+
+/// Power that goes while an update waits starts it: that is its trial, and not another restart.
+#[test]
+fn a_power_cut_begins_the_trial() {
+    let mut rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 6, "floorcast-test", "2.0", "");
+    let mut site = site(&rauc);
+    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
+    health(&mut site, "waiting", "window opens");
+    assert!(!site.state.path().join("update/bundle.raucb").exists(), "the slot has it");
+    restarted(&mut site, &mut rauc, "B", true, Value::Null);
+    health(&mut site, "", "2.0 stays");
+}
+
+/// An update whose window has closed is not started by whatever restarts the box later.
+#[test]
+fn a_closed_window_leaves_the_slot_that_runs() {
+    let rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 8, "floorcast-test", "2.0", "");
+    let mut site = site(&rauc);
+    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
+    health(&mut site, "waiting", "window opens");
+    let past = json!({ "from": "2000-01-01T00:00:00Z", "to": "2000-01-02T00:00:00Z" });
+    assert_eq!(site.command("update", wish(&bundle, "2.0", past))["status"], "ok");
+    health(&mut site, "failed", "window closed at 2000");
+    assert_eq!(primary(&rauc), "A");
+}
+
+/// An image whose health gate never says a word is given up by the daemon.
+#[test]
+fn a_slot_without_a_gate_is_given_up() {
+    let mut rauc = Rauc::open();
+    let bundle = rauc.bundle("new.raucb", 11, "floorcast-test", "2.0", "");
+    let mut site = site(&rauc);
+    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
+    health(&mut site, "waiting", "window opens");
+    let said = json!({ "boot": boot_id(), "given_up": false, "reason": "RAUC does not mark it" });
+    restarted(&mut site, &mut rauc, "B", false, said);
+    health(&mut site, "proving", "RAUC does not mark it");
+    health(&mut site, "restarting", "login1");
+    let state = fs::read_to_string(rauc.dir.path().join("boot/state.B")).expect("state");
+    assert_eq!(state.trim(), "bad");
+    fs::write(good_file(&rauc), "").expect("good");
+    restarted(&mut site, &mut rauc, "A", true, Value::Null);
+    health(&mut site, "failed", "back on slot A: it did not come up");
 }
 
 /// A slot that was given up is told with the health gate's reason; the tool asked for it.
@@ -202,8 +301,9 @@ fn a_slot_that_was_given_up_is_told() {
     let ran = ctl(&site, &ask).ended(0);
     assert!(ran.out.contains("health/update"), "{}", ran.out);
     health(&mut site, "restarting", "login1");
-    let verdict = json!({ "boot": "that one", "good": false, "reason": "camera line: no frames" });
-    restarted(&mut site, &mut rauc, "A", &verdict);
+    let why = "camera line: no frames";
+    let verdict = json!({ "boot": "that one", "given_up": true, "reason": why });
+    restarted(&mut site, &mut rauc, "A", true, verdict);
     health(&mut site, "failed", "back on slot A: camera line: no frames");
 }
 
@@ -224,8 +324,7 @@ fn a_bad_bundle_is_refused_with_the_reason() {
     let board = rauc.bundle("board.raucb", 3, "another-board", "3.0", "");
     let ask = |site: &mut Site, file: &Path, sha: &str, version: &str| {
         let url = format!("file://{}", file.display());
-        let ask = json!({ "url": url, "sha256": sha, "version": version,
-            "window": { "from": "2100-01-01T00:00:00Z", "to": "2100-01-02T00:00:00Z" } });
+        let ask = json!({ "url": url, "sha256": sha, "version": version, "window": window() });
         assert_eq!(site.command("update", ask)["status"], "ok");
     };
     let failed = [
@@ -266,7 +365,7 @@ fn a_bundle_on_a_stick_is_taken_once() {
     stick_health(&mut site, "live", "good.raucb: taken");
     health(&mut site, "restarting", "login1");
     let mark = site.ear.mark();
-    restarted(&mut site, &mut rauc, "B", &json!({ "boot": boot_id(), "good": true }));
+    restarted(&mut site, &mut rauc, "B", true, Value::Null);
     health(&mut site, "", "4.0 stays");
     site.ear.rewind(mark);
     stick_health(&mut site, "live", "was taken before");

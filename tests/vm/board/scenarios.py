@@ -4,7 +4,8 @@
 In: what `image` made. Out: a line for each scenario, with figures; the first thing that is not as
 it should be ends the run with the reason. Scenarios: `good`, `remote` (asked for over MQTT),
 `stick`, `crash`, `dark`, `panic` (bad images that are signed all the same), `refused`, `boxes`,
-`stages` (how long a start takes), `cuts`.
+`stages` (how long a start takes), `cuts` (power goes in `rauc install`), `goes_on` (and in an
+update that the daemon was asked for).
 """
 
 import argparse
@@ -12,140 +13,20 @@ import concurrent.futures
 import hashlib
 import json
 import pathlib
-import random
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-from board import Board, BoardError, Start, overlay
+from bench import INSTALL_S, MARKED, Bench, env, passed, verdict, want
+from board import Board, BoardError
+from cuts import cuts, goes_on
 from peers import Broker, shop
 from start import start
 
-FEW, LIKE = 10, 2
-"""For fewer cuts an update is taken to last this often as long as a first start."""
-GOOD_S = 240
-"""From the agent's greeting until the slot has passed its gate."""
-INSTALL_S = 400
-"""RAUC writes 256 MiB, on an emulated processor that others use too."""
-WHY = (
-    "systemctl list-jobs --no-pager; ps axf | tail -n 40; fw_printenv; uptime; "
-    "for p in $(cat /sys/fs/cgroup/system.slice/{floorcast-good,rauc,dbus}.service/cgroup.procs); "
-    "do echo $p $(tr '\\0' ' ' </proc/$p/cmdline); cat /proc/$p/stack; done; "
-    "journalctl --no-pager -n 60 -u rauc -u dbus -u 'floorcast-*'"
-)
-PASSED = (
-    "for i in $(seq 110); do systemctl -q is-active floorcast-good && exec cat /run/why; sleep 2; "
-    f"[ $i != 55 ] || {{ {WHY}; }} >/run/why 2>&1; done; exit 1"
-)
-STICK = "mkdir -p /run/stick && { mountpoint -q /run/stick || mount -o ro LABEL=STICK /run/stick; }"
-MARK = "head -c 3000000 /dev/urandom >/data/mark && sha256sum </data/mark >/data/mark.sum && sync"
-MARKED = "sha256sum -c --status <(sed 's|-$|/data/mark|' /data/mark.sum)"
 LISTENERS = ["tcp/127.0.0.1:8080", "tcp/127.0.0.1:9184", "udp/127.0.0.1:8189"]
 """What floorcast.toml says, and nothing else."""
-SETTLING = threading.Lock()
-"""One machine is started for all of them."""
-UPDATE = "rauc install /run/stick/good.raucb && systemctl reboot"
-
-
-def want(true: bool, otherwise: str) -> None:
-    """A rule."""
-    if not true:
-        raise BoardError(otherwise)
-
-
-def passed(board: Board, slot: str, version: str, start: Start | None = None) -> Start:
-    """This slot came up in this version, and passed its gate."""
-    start = start or board.ready()
-    got = f"slot {start.slot}, version {start.version}"
-    want((start.slot, start.version) == (slot, version), f"{got} came up:\n{board.tail()}")
-    board.sh("touch /run/why")
-    try:
-        slow = board.sh(PASSED, GOOD_S)
-        if slow:
-            print(f"  {got} was slow to pass:\n{slow}", flush=True)
-    except BoardError as error:
-        raise BoardError(f"{got} did not pass: {error}\n{board.sh(WHY, 120, check=False)}") from error
-    variables = env(board)
-    want(variables["BOOT_GOOD"] == slot, f"{got} passed, the bootloader has {variables}")
-    return start
-
-
-def env(board: Board) -> dict[str, str]:
-    """The bootloader's variables."""
-    return dict(line.split("=", 1) for line in board.sh("fw_printenv").splitlines())
-
-
-def verdict(board: Board) -> dict:
-    """What the gate left for the daemon."""
-    return json.loads(board.sh("cat /data/health/verdict.json"))
-
-
-class Bench:
-    """Images, a place to work, and boards on disks of their own."""
-
-    def __init__(self, images: pathlib.Path, job: pathlib.Path, shared: pathlib.Path):
-        self.images, self.job, self.shared = images, job, shared
-        self.sums = {}
-        for line in (images / "rootfs.sha256").read_text().splitlines():
-            sum_, name = line.split()
-            self.sums[name.removesuffix(".ext4")] = sum_
-
-    def apart(self, name: str) -> "Bench":
-        """The same with a place of its own, for work side by side."""
-        job = self.job / name
-        job.mkdir()
-        return Bench(self.images, job, self.shared)
-
-    def board(self, disk: pathlib.Path, frozen: pathlib.Path | None = None, forwards=()) -> Board:
-        """Power on."""
-        return Board(self.images, self.job, disk, frozen, forwards)
-
-    def fresh(self, name: str = "disk") -> pathlib.Path:
-        """A disk as it comes from the factory."""
-        return overlay(self.images / "disk.img", self.job / f"{name}.qcow2")
-
-    def base(self) -> tuple[pathlib.Path, pathlib.Path, float]:
-        """Disk and memory that every settled box goes on from, and the seconds from power until
-        it had passed. Started once for all scenarios, then frozen."""
-        base, memory, took = (self.shared / name for name in ("base.qcow2", "memory", "took"))
-        with SETTLING:
-            if not memory.exists():
-                with self.board(overlay(self.images / "disk.img", base)) as board:
-                    passed(board, "A", "1.0")
-                    took.write_text(str(time.monotonic() - board.powered))
-                    board.sh(f"{STICK} && {MARK}")
-                    board.freeze(memory)
-        return base, memory, float(took.read_text())
-
-    def settled(self, name: str = "disk") -> tuple[Board, pathlib.Path]:
-        """A box on slot A that has passed its gate, with a stick and a mark in its data: power on,
-        and its disk."""
-        base, memory, _ = self.base()
-        disk = overlay(base, self.job / f"{name}.qcow2")
-        board = self.board(disk, memory)
-        board.resume()
-        return board, disk
-
-    def slot(self, disk: pathlib.Path, label: str) -> str:
-        """The SHA-256 of what a slot holds."""
-        raw = self.job / "slot.img"
-        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
-        table = subprocess.run(["/usr/sbin/sfdisk", "-J", raw], capture_output=True, check=True)
-        for part in json.loads(table.stdout)["partitiontable"]["partitions"]:
-            if part.get("name") == label:
-                with raw.open("rb") as file:
-                    file.seek(part["start"] * 512)
-                    left, digest = part["size"] * 512, hashlib.sha256()
-                    while left:
-                        block = file.read(min(left, 1 << 22))
-                        digest.update(block)
-                        left -= len(block)
-                raw.unlink()
-                return digest.hexdigest()
-        raise BoardError(f"no partition {label}")
 
 
 def good(bench: Bench) -> str:
@@ -160,7 +41,7 @@ def good(bench: Bench) -> str:
         passed(board, "B", "1.1")
         done = time.monotonic()
         board.sh(MARKED)
-        want(verdict(board)["good"], "the daemon would hear that it is bad")
+        board.sh("test -e /run/floorcast-good && test ! -e /data/health/verdict.json")
         after = env(board)["MACHINE_ID"], board.sh("cat /etc/machine-id")
         want(after == (before, before), f"machine-id was {before}, is {after}")
         board.sh("sync")
@@ -186,7 +67,7 @@ def bad(bench: Bench, kind: str, version: str, reason: str | None) -> str:
         board.sh(MARKED)
         if reason:
             said = verdict(board)
-            want(not said["good"] and reason in said["reason"], f"the verdict is {said}")
+            want(said["given_up"] and reason in said["reason"], f"the verdict is {said}")
             want(reason in board.sh("cat /data/health/log"), "the log has no reason")
         state = env(board)
         want(state["BOOT_B_LEFT"] == "0", f"slot B still has tries: {state}")
@@ -346,70 +227,6 @@ def stages(bench: Bench) -> str:
     return start(make, bench.images)
 
 
-def cut(bench: Bench, number: int, at: float) -> str:
-    """Power that goes `at` seconds into an update leaves a box that runs and data that is there;
-    the slot that runs then."""
-    board, disk = bench.settled("cut")
-    with board:
-        board.begin(UPDATE)
-        time.sleep(at)  # the cut is a moment, not an event
-    with bench.board(disk) as board:
-        start = board.ready()
-        version = {"A": "1.0", "B": "1.1"}.get(start.slot, "none")
-        passed(board, start.slot, version, start)
-        board.sh(MARKED)
-        variables = env(board)
-    held = {"A": "a", "B": "good"}[start.slot]
-    label = f"rootfs-{start.slot.lower()}"
-    want(bench.slot(disk, label) == bench.sums[held], f"cut {number}: {label} is torn and runs")
-    if variables["BOOT_ORDER"].startswith("B") and variables["BOOT_B_LEFT"] != "0":
-        whole = bench.slot(disk, "rootfs-b") == bench.sums["good"]
-        want(whole, f"cut {number}: slot B is torn and to start: {variables}")
-    print(f"  cut {number}: after {at:.1f} s, slot {start.slot} runs; {variables}", flush=True)
-    return start.slot
-
-
-def cuts(bench: Bench, count: int, seed: int, jobs: int) -> str:
-    """Power that goes at any moment of an update, `count` times, `jobs` of them side by side."""
-
-    def uncut(number: int) -> float:
-        apart = bench.apart(f"uncut{number}")
-        board, _ = apart.settled()
-        with board:
-            began = time.monotonic()
-            board.begin(UPDATE)
-            passed(board, "B", "1.1", board.ready(INSTALL_S))
-            took = time.monotonic() - began
-        shutil.rmtree(apart.job)
-        return took
-
-    # How long all of it takes here, with as many beside it: cuts fall into that.
-    if count < FEW:
-        whole = LIKE * bench.base()[-1]
-    else:
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            whole = max(pool.map(uncut, range(jobs)))
-    print(f"  cuts: uncut {whole:.0f} s; seed {seed}", flush=True)
-    chance = random.Random(seed)
-    moments = [chance.uniform(0, whole) for _ in range(count)]
-
-    def one(number: int) -> str:
-        apart = bench.apart(f"cut{number}")
-        try:
-            return cut(apart, number, moments[number])
-        except BoardError as error:
-            print(f"  cut {number}: FAILED, after {moments[number]:.1f} s: {error}", flush=True)
-            return "failed"
-        finally:
-            shutil.rmtree(apart.job)
-
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        slots = list(pool.map(one, range(count)))
-    want("failed" not in slots, f"{slots.count('failed')} of {count} cuts")
-    back, on = slots.count("A"), slots.count("B")
-    return f"{count} cuts: {back} went back, {on} went on; none dead, no data lost"
-
-
 def main() -> int:
     """The scenarios by name."""
     parser = argparse.ArgumentParser()
@@ -430,6 +247,7 @@ def main() -> int:
         "refused": refused,
         "boxes": boxes,
         "cuts": lambda bench: cuts(bench, asked.cuts, asked.seed, asked.jobs),
+        "goes_on": lambda bench: goes_on(bench, asked.cuts, asked.seed, asked.jobs),
     }
     with tempfile.TemporaryDirectory(prefix="board-") as place:
         shared = pathlib.Path(place)

@@ -1,5 +1,6 @@
 """The rules of firmware/'s own scripts, without a board: `python -m unittest` here."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -62,31 +63,50 @@ class Health(Dir):
         self.addCleanup(server.shutdown)
         (self.dir / "data").mkdir()
         (self.dir / "cmdline").write_text("ro rauc.slot=A quiet\n")
+        (self.dir / "metrics").write_text(f"127.0.0.1:{server.server_port}\n")
+        # The unit's properties, in place of systemd's word: starts, and microseconds of the last.
+        unit = self.dir / "systemctl"
+        unit.write_text('#!/bin/sh\ncat "$(dirname "$0")/$3" 2>/dev/null\n')
+        unit.chmod(0o755)
         self.env = {
-            "FLOORCAST_METRICS": f"http://127.0.0.1:{server.server_port}/metrics",
+            "PATH": f"{self.dir}:{os.environ['PATH']}",
+            "FLOORCAST_FIGURES": str(self.dir / "metrics"),
             "FLOORCAST_DATA": str(self.dir / "data"),
             "FLOORCAST_CMDLINE": str(self.dir / "cmdline"),
             "FLOORCAST_RELEASE": str(self.dir / "release"),
+            "FLOORCAST_GOOD": str(self.dir / "good"),
+            "FLOORCAST_GATE": str(FIRMWARE / "health/floorcast-health"),
             "FLOORCAST_WITHIN_S": "1",
+            "FLOORCAST_STEADY_S": "1",
         }
         self.image("1")
         Daemon.figures = part("feed/a", "live") + part("bus/p", "live") + part("broker/m", "live")
 
     def image(self, build: str) -> None:
-        """Another image in the slot."""
+        """Another image in the slot, at its first start."""
         (self.dir / "release").write_text(f"VERSION={build}\nBUILD={build}\n")
+        (self.dir / "good").unlink(missing_ok=True)
 
-    def gate(self, word: str = "check") -> int:
+    def gate(self, *words: str) -> int:
         """Asks it."""
-        return self.run_("health/floorcast-health", word, **self.env).returncode
+        return self.run_("health/floorcast-health", *(words or ("check",)), **self.env).returncode
 
     def verdict(self) -> dict:
         """What the daemon would read."""
         return json.loads((self.dir / "data/health/verdict.json").read_text())
 
+    def lived(self) -> list[str]:
+        """What has to work with the next image."""
+        return (self.dir / "data/health/lived").read_text().split()
+
+    def passed(self) -> bool:
+        """This start may stay."""
+        return (self.dir / "good").exists()
+
     def settled(self) -> None:
         """An image that passed, and what it had on air."""
-        self.assertEqual([self.gate(w) for w in ("check", "keep", "note")], [0, 0, 0])
+        self.assertEqual([self.gate("check"), self.gate("keep")], [0, 0])
+        self.assertTrue(self.passed())
 
     def test_a_new_image_has_to_have_on_air_what_the_one_before_had(self):
         """With the reason, for the daemon and in the log."""
@@ -110,11 +130,11 @@ class Health(Dir):
         self.image("2")
         Daemon.figures = part("feed/a", "live") + part("bus/p", "live")
         self.assertEqual(self.gate(), 0)
-        self.assertTrue(self.verdict()["good"])
+        self.assertFalse(self.passed(), "the bootloader does not know it yet")
 
     def test_a_daemon_that_does_not_answer_does_not_pass(self):
         """Whatever the configuration is."""
-        self.env["FLOORCAST_METRICS"] = "http://127.0.0.1:9/metrics"
+        (self.dir / "metrics").write_text("127.0.0.1:9")
         self.assertEqual(self.gate(), 1)
         self.assertIn("does not answer", self.verdict()["reason"])
 
@@ -131,8 +151,64 @@ class Health(Dir):
         Daemon.figures = ""
         self.assertEqual(self.gate(), 1)
         self.image("1")
-        self.assertEqual(self.gate(), 0)
-        self.assertFalse(self.verdict()["good"])
+        self.assertEqual([self.gate(), self.gate("unkept", "a moment"), self.gate("keep")], [0] * 3)
+        self.assertTrue(self.verdict()["given_up"])
+        self.assertEqual(self.lived(), ["bus/p", "feed/a"], "what it starts with is not yet all")
+
+    def test_one_good_moment_is_not_enough(self):
+        """A daemon that dies and starts anew is well in between."""
+        (self.dir / "NRestarts").write_text("1")
+        self.env["FLOORCAST_STEADY_S"] = "60"
+        self.env["FLOORCAST_WITHIN_S"] = "3"
+        gate = subprocess.Popen(
+            ["sh", FIRMWARE / "health/floorcast-health", "check"], env={**os.environ, **self.env}
+        )
+        starts = 1
+        while gate.poll() is None:
+            starts += 1
+            (self.dir / "NRestarts.next").write_text(str(starts))
+            (self.dir / "NRestarts.next").rename(self.dir / "NRestarts")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                gate.wait(0.2)
+        self.assertEqual(gate.returncode, 1)
+        self.assertIn("started anew", self.verdict()["reason"])
+
+    def test_a_daemon_on_its_way_up_takes_nothing_off_the_note(self):
+        """What it does not have on air yet had worked before."""
+        self.settled()
+        Daemon.figures = part("feed/a", "connecting") + part("feed/b", "live")
+        uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
+        (self.dir / "ActiveEnterTimestampMonotonic").write_text(str(int((uptime - 5) * 1e6)))
+        self.gate("note")
+        self.assertEqual(self.lived(), ["bus/p", "feed/a", "feed/b"])
+        (self.dir / "ActiveEnterTimestampMonotonic").write_text(str(int((uptime - 65) * 1e6)))
+        self.gate("note")
+        self.assertEqual(self.lived(), ["feed/b"])
+
+    def test_what_waits_for_the_bootloader_is_told(self):
+        """It is tried again, and the daemon can say why it takes so long."""
+        self.assertEqual([self.gate(), self.gate("unkept", 'no "room"')], [0, 0])
+        self.assertEqual(
+            (self.verdict()["given_up"], self.verdict()["reason"]), (False, "no room")
+        )
+        self.assertEqual(self.gate("keep"), 0)
+        self.assertFalse((self.dir / "data/health/verdict.json").exists())
+
+    def test_nothing_is_written_from_a_slot_on_trial(self):
+        """RAUC asks before it writes the other one, which may be the only good one."""
+        ran = self.run_("rauc/pre-install", **self.env)
+        self.assertEqual(ran.returncode, 1)
+        self.assertIn("has not passed", ran.stderr)
+        self.settled()
+        Daemon.figures += part("feed/new", "live")
+        self.assertEqual(self.run_("rauc/pre-install", **self.env).returncode, 0)
+        self.assertIn("feed/new", self.lived())
+
+    def test_the_figures_are_where_the_daemon_says(self):
+        """Its word is an address or nothing."""
+        (self.dir / "metrics").write_text("--post-file=/etc/shadow http://evil")
+        self.assertEqual(self.gate(), 1)
+        self.assertIn("127.0.0.1:9184", self.verdict()["reason"])
 
     def test_a_full_disk_does_not_take_a_good_slot(self):
         """The other one would find it full too, and the box would start for ever."""
