@@ -3,8 +3,10 @@
 mod lines;
 
 use std::convert::Infallible;
+use std::fs::Permissions;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,9 +85,12 @@ pub async fn serve_metrics(
 /// For the firmware's health gate, which asks there: the configuration may move them.
 fn tell_address(listener: &TcpListener) {
     let Some(dir) = std::env::var_os("RUNTIME_DIRECTORY") else { return };
-    let told = listener
-        .local_addr()
-        .and_then(|at| std::fs::write(Path::new(&dir).join("metrics"), format!("{at}\n")));
+    let file = Path::new(&dir).join("metrics");
+    let told = listener.local_addr().and_then(|at| {
+        std::fs::write(&file, format!("{at}\n"))?;
+        // The gate is root without a capability: it may read what all may.
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644))
+    });
     if let Err(error) = told {
         tracing::warn!("metrics: their address is not told: {error}");
     }

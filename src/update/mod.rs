@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -149,7 +149,10 @@ impl Work {
         let able = async { Rauc::open().await?.booted().await };
         let begun = match able.await {
             Err(error) => Err(format!("this box does not update itself: {error:#}")),
-            Ok(_) => self.begin(before.as_ref(), ask).await.map_err(|error| format!("{error:#}")),
+            Ok(booted) => {
+                let begun = self.begin(before.as_ref(), ask, &booted).await;
+                begun.map_err(|error| format!("{error:#}"))
+            }
         };
         let (answer, record) = match begun {
             Ok(record) => (Ok(()), Some(record)),
@@ -160,9 +163,12 @@ impl Work {
         record
     }
 
-    async fn begin(&self, before: Option<&Record>, ask: Ask) -> Result<Record> {
+    async fn begin(&self, before: Option<&Record>, ask: Ask, booted: &str) -> Result<Record> {
         let same = |had: &Ask| had.sha256 == ask.sha256 && had.version == ask.version;
         let stage = match before {
+            Some(Record { ask: had, stage: Stage::Waiting { from } }) if from != booted => {
+                bail!("version {} is on trial: wait for its end", had.version)
+            }
             // It is on the other slot already: only its window is another.
             Some(Record { ask: had, stage: stage @ Stage::Waiting { .. } }) if same(had) => {
                 stage.clone()

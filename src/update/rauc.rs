@@ -27,6 +27,7 @@ trait Installer {
     fn install_bundle(&self, source: &str, args: HashMap<&str, Value<'_>>) -> zbus::Result<()>;
     fn info(&self, bundle: &str) -> zbus::Result<(String, String)>;
     fn mark(&self, state: &str, slot: &str) -> zbus::Result<(String, String)>;
+    fn get_primary(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn operation(&self) -> zbus::Result<String>;
     #[zbus(property)]
@@ -149,12 +150,25 @@ impl Rauc {
         Ok(self.installer.operation().await.context("ask RAUC what it does")? != "idle")
     }
 
-    /// The next start is of the slot that runs, whatever is on the other one.
+    /// The next start is of the slot that runs. What is on the other one, if it was to start, is
+    /// not started any more.
     ///
     /// # Errors
     /// The bootloader is not told.
     pub async fn stay(&self) -> Result<()> {
-        self.mark("active").await
+        let primary = self.installer.get_primary().await.context("ask RAUC what starts next")?;
+        if self.mark("active", "booted").await? != primary {
+            self.mark("bad", "other").await?;
+        }
+        Ok(())
+    }
+
+    /// The next start is of the other slot: a Pi's firmware forgets it with a power cut.
+    ///
+    /// # Errors
+    /// The bootloader is not told.
+    pub async fn go_on(&self) -> Result<()> {
+        self.mark("active", "other").await.map(|_| ())
     }
 
     /// The slot that runs is not started again.
@@ -162,13 +176,14 @@ impl Rauc {
     /// # Errors
     /// The bootloader is not told.
     pub async fn give_up(&self) -> Result<()> {
-        self.mark("bad").await
+        self.mark("bad", "booted").await.map(|_| ())
     }
 
-    async fn mark(&self, state: &str) -> Result<()> {
-        let marked = self.installer.mark(state, "booted").await;
-        marked.with_context(|| format!("RAUC: mark the slot that runs {state}"))?;
-        Ok(())
+    /// RAUC's name of the slot that was marked.
+    async fn mark(&self, state: &str, slot: &str) -> Result<String> {
+        let marked = self.installer.mark(state, slot).await;
+        let (name, _) = marked.with_context(|| format!("RAUC: mark {slot} {state}"))?;
+        Ok(name)
     }
 
     /// Restarts the box in order.

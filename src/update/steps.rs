@@ -38,7 +38,7 @@ impl Work {
             Stage::Installing { from } => self.install(record, from).await.unwrap_or_else(failed),
             Stage::Waiting { from } => self.wait(record, from).await.unwrap_or_else(failed),
             Stage::Restarting { boot, from, given_up } if boot == clock::boot_id() => {
-                let restarted = async { Rauc::open().await?.restart().await }.await;
+                let restarted = self.restart(*given_up).await;
                 let why = restarted.err().map(|error| format!("{error:#}")).unwrap_or_default();
                 self.tell(record, &why);
                 // It comes within moments, or not at all.
@@ -58,6 +58,14 @@ impl Work {
             }
             Stage::Done | Stage::Failed { .. } => std::future::pending().await,
         }
+    }
+
+    async fn restart(&self, back: bool) -> Result<()> {
+        let rauc = Rauc::open().await?;
+        if !back {
+            rauc.go_on().await?;
+        }
+        rauc.restart().await
     }
 
     async fn fetch(&self, record: &Record) -> Result<Stage> {
@@ -121,20 +129,33 @@ impl Work {
             return Ok(Stage::Proving { from, given_up: false });
         }
         self.settled(record).await?;
+        // An earlier start of this daemon may have begun it: it is written again, to be sure.
+        let rauc = self.idle(record).await?;
+        if let Err(error) = self.write(record, &rauc).await {
+            rauc.stay().await.with_context(|| format!("{error:#}"))?;
+            return Err(error);
+        }
+        Ok(Stage::Waiting { from })
+    }
+
+    async fn write(&self, record: &Record, rauc: &Rauc) -> Result<()> {
         self.open_until_now(record)?;
-        let (rauc, bundle) = (Rauc::open().await?, record::bundle(&self.dir));
-        // An earlier start of this daemon may have asked for it: it is written again, to be sure.
-        let until = clock::now() + rauc::INSTALL;
+        let bundle = record::bundle(&self.dir);
+        let (found, version) = (rauc.version(&bundle).await?, &record.ask.version);
+        ensure!(found == *version, "the bundle is version {found:?}, not {version:?}");
+        let told = |percent, step: &str| self.tell(record, &format!("{percent} %: {step}"));
+        rauc.install(&bundle, told).await
+    }
+
+    /// RAUC, once it does nothing.
+    async fn idle(&self, record: &Record) -> Result<Rauc> {
+        let (rauc, until) = (Rauc::open().await?, clock::now() + rauc::INSTALL);
         while rauc.busy().await? {
             ensure!(clock::now() < until, "RAUC is busy with something else");
             self.tell(record, "RAUC is busy");
             sleep(LOOK).await;
         }
-        let (found, version) = (rauc.version(&bundle).await?, &record.ask.version);
-        ensure!(found == *version, "the bundle is version {found:?}, not {version:?}");
-        let told = |percent, step: &str| self.tell(record, &format!("{percent} %: {step}"));
-        rauc.install(&bundle, told).await?;
-        Ok(Stage::Waiting { from })
+        Ok(rauc)
     }
 
     /// Its window, if it has one, has not closed.
@@ -155,7 +176,8 @@ impl Work {
         let mut watched = clock::now();
         loop {
             if let Err(closed) = self.open_until_now(record) {
-                Rauc::open().await?.stay().await.with_context(|| closed.to_string())?;
+                let rauc = self.idle(record).await?;
+                rauc.stay().await.with_context(|| closed.to_string())?;
                 return Err(closed);
             }
             let now = clock::now();

@@ -47,8 +47,8 @@ def by_daemon(images: pathlib.Path, port: int) -> Way:
 
     def begin(board: Board) -> None:
         board.sh(
-            f"systemctl stop floorcast; mkdir -p $(dirname {RECORD}); echo '{record}' >{RECORD}; sync; "
-            f"chown -R --reference=$(dirname $(dirname {RECORD})) $(dirname {RECORD}); "
+            f"systemctl stop floorcast; mkdir -p $(dirname {RECORD}); echo '{record}' >{RECORD}; "
+            f"chown -R --reference=$(dirname $(dirname {RECORD})) $(dirname {RECORD}); sync; "
             "systemctl start --no-block floorcast"
         )
 
@@ -57,7 +57,7 @@ def by_daemon(images: pathlib.Path, port: int) -> Way:
         if start.slot == "A":
             start = board.ready(2 * INSTALL_S)
         passed(board, "B", "1.1", start)
-        board.sh(STAYS, GOOD_S)
+        board.sh(STAYS, 2 * GOOD_S)
         return "B"
 
     return Way(begin, end)

@@ -25,7 +25,7 @@ from cuts import cuts, goes_on
 from peers import Broker, shop
 from start import start
 
-LISTENERS = ["tcp/127.0.0.1:8080", "tcp/127.0.0.1:9184", "udp/127.0.0.1:8189"]
+LISTENERS = ["tcp/127.0.0.1:8080", "tcp/127.0.0.1:9185", "udp/127.0.0.1:8189"]
 """What floorcast.toml says, and nothing else."""
 
 
@@ -120,7 +120,7 @@ def boxes(bench: Bench) -> str:
         passed(board, "A", "1.0")
         want(board.sh("cat /etc/machine-id") == ids[1][0], "the machine-id did not stay")
         # A slot that was found good before does not wait for the daemon.
-        ask = "wget -q -O /dev/null http://127.0.0.1:9184/metrics"
+        ask = "wget -q -O /dev/null http://127.0.0.1:9185/metrics"
         board.sh(f"for i in $(seq 100); do {ask} && exit; sleep 1; done; exit 1", 120)
         fields = [line.split() for line in board.sh("ss -tlnuH").splitlines()]
         open_ = sorted(f"{kind}/{local}" for kind, _, _, _, local, *_ in fields)

@@ -77,7 +77,7 @@ class Health(Dir):
             "FLOORCAST_GOOD": str(self.dir / "good"),
             "FLOORCAST_GATE": str(FIRMWARE / "health/floorcast-health"),
             "FLOORCAST_WITHIN_S": "1",
-            "FLOORCAST_STEADY_S": "1",
+            "FLOORCAST_STEADY_S": "0",
         }
         self.image("1")
         Daemon.figures = part("feed/a", "live") + part("bus/p", "live") + part("broker/m", "live")
