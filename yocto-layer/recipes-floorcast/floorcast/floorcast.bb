@@ -35,7 +35,6 @@ do_install:append() {
     fi
 }
 
-FILES:${PN} += "${nonarch_base_libdir}/udev/rules.d"
 CONFFILES:${PN} = "${sysconfdir}/floorcast/floorcast.toml"
 
 # Capture, conversion, parser. Encoders differ by board: packagegroup-floorcast has them.

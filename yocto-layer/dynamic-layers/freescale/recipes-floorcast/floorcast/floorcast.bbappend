@@ -8,6 +8,4 @@ do_install:append:imx-nxp-bsp() {
     install -m 0644 ${UNPACKDIR}/61-floorcast-hantro.rules ${D}${nonarch_base_libdir}/udev/rules.d/
 }
 
-PACKAGE_ARCH:imx-nxp-bsp = "${MACHINE_ARCH}"
-
 FILES:${PN}:append:imx-nxp-bsp = " ${systemd_system_unitdir}/floorcast.service.d"
