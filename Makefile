@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.cache/bin:$(PATH)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test check bench soak ui deb setup test-rust test-page test-vm test-deb test-board
+.PHONY: help demo test check bench soak ui deb sbom setup test-rust test-page test-vm test-deb test-board
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -44,6 +44,12 @@ ui: ## the page, built into src/web/ui/dist
 deb: ## the Debian package (ARGS="--arch arm64")
 	@scripts/setup deb
 	@scripts/deb $(ARGS)
+
+sbom: ## what is linked into a box's daemon, as CycloneDX (ARGS=x86_64-unknown-linux-gnu)
+	@scripts/setup deb
+	@mkdir -p target
+	@scripts/sbom $(or $(ARGS),aarch64-unknown-linux-gnu) --no-default-features >target/floorcast.cdx.json
+	@echo target/floorcast.cdx.json
 
 setup: ## install everything that the other targets need
 	@scripts/setup test

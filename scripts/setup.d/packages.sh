@@ -30,8 +30,8 @@ CROSS=(arch-test gcc-aarch64-linux-gnu kmod mmdebstrap uidmap)
 # The ARM64 machine of tests/vm.
 ARM=(cpio qemu-system-arm xz-utils)
 
-# The daemon's own package, and its test in a root without network.
-DEB=(dpkg-dev iproute2)
+# The daemon's own package, its list of parts, and its test in a root without network.
+DEB=(dpkg-dev iproute2 jq)
 
 # The board of tests/vm/board: a bootloader, disks, accounts and units set up from outside.
 BOARD=(e2fsprogs fdisk qemu-utils systemd u-boot-qemu u-boot-tools)

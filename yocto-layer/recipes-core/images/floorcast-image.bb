@@ -19,8 +19,25 @@ floorcast_no_login() {
     fi
     sed -i '/^root:/s#:[^:]*$#:${base_sbindir}/nologin#' ${IMAGE_ROOTFS}${sysconfdir}/passwd
 }
+
+# It is set up over MQTT alone, so a box that knocks at no door, or does not know whom to believe
+# there, could never be set up.
+floorcast_can_be_set_up() {
+    config=${IMAGE_ROOTFS}${sysconfdir}/floorcast/floorcast.toml
+    if ! grep -q -e '^ *\[control\.door\]' -e '^ *\[\[control\.broker\]\]' $config; then
+        bbfatal "the first configuration has neither [control.door] nor [[control.broker]]: FLOORCAST_CONFIG" \
+            "names one that has, FLOORCAST_SITE_CA the authority of its site (README.md of yocto-layer)"
+    fi
+    for file in $(sed -n 's/^ *ca_file *= *"\(\/[^"]*\)".*/\1/p' $config); do
+        if [ ! -e ${IMAGE_ROOTFS}$file ]; then
+            bbfatal "the first configuration trusts $file, which the image has not: FLOORCAST_SITE_CA brings" \
+                "${sysconfdir}/floorcast/ca.pem"
+        fi
+    done
+}
+
 # Last: OpenEmbedded itself closes an empty root password in one of these steps.
-ROOTFS_POSTPROCESS_COMMAND:append = " floorcast_no_console floorcast_no_login"
+ROOTFS_POSTPROCESS_COMMAND:append = " floorcast_can_be_set_up floorcast_no_console floorcast_no_login"
 
 FLOORCAST_REFUSED = "allow-empty-password allow-root-login empty-root-password post-install-logging \
     serial-autologin-root ssh-server-dropbear ssh-server-openssh tools-debug"

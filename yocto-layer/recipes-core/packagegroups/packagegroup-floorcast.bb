@@ -2,9 +2,11 @@ SUMMARY = "A Floorcast box"
 DESCRIPTION = "The daemon, its firmware, the encoders of its board, and a clock that is disciplined."
 SECTION = "base"
 
+# Before the class, which is for every architecture else: the encoders are the board's.
+PACKAGE_ARCH = "${MACHINE_ARCH}"
+
 inherit packagegroup
 
-PACKAGE_ARCH = "${MACHINE_ARCH}"
 PACKAGES = "${PN} ${PN}-encoder"
 
 RDEPENDS:${PN} = "\

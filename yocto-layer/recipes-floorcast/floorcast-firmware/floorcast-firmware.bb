@@ -11,8 +11,9 @@ REQUIRED_DISTRO_FEATURES = "rauc systemd"
 
 # The authority that a box takes bundles of: its ca.pem, made by firmware/keys/make.
 FLOORCAST_CA ?= ""
-# The oldest version that a box takes; raised with every release that closes a hole.
-FLOORCAST_FLOOR ?= "0.1.0"
+# The oldest version that a box takes: none below its own. Whoever has to be able to go back sets it
+# lower, and raises it with every release that closes a hole.
+FLOORCAST_FLOOR ?= "${FLOORCAST_VERSION}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"

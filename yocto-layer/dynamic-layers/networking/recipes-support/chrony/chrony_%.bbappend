@@ -1,0 +1,1 @@
+require ${@bb.utils.contains('DISTRO_FEATURES', 'floorcast', 'chrony-floorcast.inc', '', d)}
