@@ -119,7 +119,7 @@ async fn download(
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match reply.status() {
         StatusCode::PARTIAL_CONTENT => {
-            let begins = reply.headers().get(header::CONTENT_RANGE).and_then(|v| begins(v));
+            let begins = reply.headers().get(header::CONTENT_RANGE).and_then(begins);
             if begins != Some(there) {
                 out.set_len(0).await.context("begin anew")?;
                 bail!("the server sent another part than was asked for: it is begun anew");
