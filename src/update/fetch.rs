@@ -201,3 +201,30 @@ pub async fn digest(file: &Path) -> Result<String> {
     }
     Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A part is taken only where it begins with the byte that was asked for.
+    #[test]
+    fn parts_say_where_they_begin() {
+        let first = |text| begins(&HeaderValue::from_static(text));
+        assert_eq!(first("bytes 300-999/1000"), Some(300));
+        assert_eq!(first("bytes 300-999/*"), Some(300));
+        for odd in ["bytes */1000", "300-999/1000", "bytes -1-5/9", ""] {
+            assert_eq!(first(odd), None, "{odd}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a server says is a place or none.
+        #[test]
+        fn any_range_is_read(bytes: Vec<u8>) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                begins(&value);
+            }
+        }
+    }
+}
