@@ -21,7 +21,7 @@ test: ## check, Rust and browser tests, the ARM64 machine, updates of the board
 	@scripts/setup test
 	@scripts/ui
 	@tests/vm/ahead >/dev/null 2>&1 &
-	@$(MAKE) --no-print-directory check-now test-rust-now test-page-now test-vm-now test-board-now
+	@$(MAKE) --no-print-directory check-now test-peers-now test-page-now test-vm-now test-board-now
 
 check: ## the quick gate: format, lints, dependencies, types, unit tests
 	@scripts/setup check
@@ -75,7 +75,7 @@ test-board: ## updates and power cuts on an emulated board (ARGS="all --cuts 100
 	@$(MAKE) --no-print-directory test-board-now
 
 # The same without set-up.
-.PHONY: check-now test-rust-now test-page-now test-deb-now test-vm-now test-board-now
+.PHONY: check-now test-rust-now test-peers-now test-page-now test-deb-now test-vm-now test-board-now
 
 check-now:
 	@scripts/ui check
@@ -89,6 +89,11 @@ check-now:
 test-rust-now:
 	@scripts/ui
 	cargo test --locked
+
+# Without the unit tests, which check-now has run.
+test-peers-now:
+	@scripts/ui
+	cargo test --locked --test '*'
 
 # As the tests build it: `cargo build` alone has other features of some crates, and takes minutes.
 test-page-now:
