@@ -223,6 +223,15 @@ fn an_update_comes_to_the_other_slot() {
     health(&mut site, "", "2.0 stays");
 }
 
+/// A box on whose other slot the bundle is, waiting for its window.
+fn waiting(rauc: &Rauc) -> (Site, PathBuf) {
+    let bundle = rauc.bundle("new.raucb", 6, "floorcast-test", "2.0", "");
+    let mut site = site(rauc);
+    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
+    health(&mut site, "waiting", "window opens");
+    (site, bundle)
+}
+
 /// A slot is written only while the one that runs has passed: it may be the only good one.
 #[test]
 fn nothing_is_installed_from_a_slot_on_trial() {
@@ -247,10 +256,7 @@ fn nothing_is_installed_from_a_slot_on_trial() {
 #[test]
 fn a_power_cut_begins_the_trial() {
     let mut rauc = Rauc::open();
-    let bundle = rauc.bundle("new.raucb", 6, "floorcast-test", "2.0", "");
-    let mut site = site(&rauc);
-    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
-    health(&mut site, "waiting", "window opens");
+    let (mut site, _) = waiting(&rauc);
     assert!(!site.state.path().join("update/bundle.raucb").exists(), "the slot has it");
     restarted(&mut site, &mut rauc, "B", true, Value::Null);
     health(&mut site, "", "2.0 stays");
@@ -260,10 +266,7 @@ fn a_power_cut_begins_the_trial() {
 #[test]
 fn a_closed_window_leaves_the_slot_that_runs() {
     let rauc = Rauc::open();
-    let bundle = rauc.bundle("new.raucb", 8, "floorcast-test", "2.0", "");
-    let mut site = site(&rauc);
-    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
-    health(&mut site, "waiting", "window opens");
+    let (mut site, bundle) = waiting(&rauc);
     let past = json!({ "from": "2000-01-01T00:00:00Z", "to": "2000-01-02T00:00:00Z" });
     assert_eq!(site.command("update", wish(&bundle, "2.0", past))["status"], "ok");
     health(&mut site, "failed", "window closed at 2000");
@@ -274,10 +277,7 @@ fn a_closed_window_leaves_the_slot_that_runs() {
 #[test]
 fn a_slot_without_a_gate_is_given_up() {
     let mut rauc = Rauc::open();
-    let bundle = rauc.bundle("new.raucb", 11, "floorcast-test", "2.0", "");
-    let mut site = site(&rauc);
-    assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
-    health(&mut site, "waiting", "window opens");
+    let (mut site, _) = waiting(&rauc);
     let said = json!({ "boot": boot_id(), "given_up": false, "reason": "RAUC does not mark it" });
     restarted(&mut site, &mut rauc, "B", false, said);
     health(&mut site, "proving", "RAUC does not mark it");
