@@ -31,12 +31,14 @@ fn refused(answer: &Value, word: &str) {
 fn what_people_closed_stays_closed() {
     let mut site = Site::new();
     live(&mut site, "line");
+    let mark = site.ear.mark();
     let closed = ok(site.command("privacy", json!({ "feed": "line", "on": true })));
     assert_eq!((&closed["closed"], &closed["health"]["code"]), (&json!(true), &json!("privacy")));
     assert_eq!(closed["health"]["reason"], "privacy, by command");
     let audit = format!("{ROOT}/audit");
-    let noted = site.ear.heard.iter().find(|(t, p)| *t == audit && p["what"] == "privacy");
-    assert!(noted.is_some_and(|(_, p)| p["user"] == USER && p["outcome"] == "accepted"));
+    site.ear.rewind(mark);
+    let noted = site.ear.wait("audit", |t, p| t == audit && p["what"] == "privacy");
+    assert_eq!((&noted["user"], &noted["outcome"]), (&json!(USER), &json!("accepted")));
 
     let mut document = site.document();
     document["camera"][0]["fps"] = json!(20);

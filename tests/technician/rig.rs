@@ -27,7 +27,6 @@ pub const USER: &str = "li";
 pub struct Listener {
     _process: Peer,
     lines: Receiver<(String, Value)>,
-    granted: Receiver<()>,
     /// What came, in order.
     pub heard: Vec<(String, Value)>,
     /// Where the next wait begins.
@@ -39,7 +38,8 @@ impl Listener {
         Self::with(broker, &["-t", "floorcast/#"])
     }
 
-    /// With other options of `mosquitto_sub`.
+    /// With other options of `mosquitto_sub`. It listens from here: what the next line of a
+    /// test sends is heard.
     pub fn with(broker: &impl Broker, options: &[&str]) -> Self {
         // It says what it does (-d) as it does it (stdbuf).
         let mut command = program("stdbuf");
@@ -66,14 +66,8 @@ impl Listener {
                 let _ = tx.send((topic.to_owned(), payload));
             }
         });
-        Self { _process: process, lines, granted, heard: Vec::new(), from: 0 }
-    }
-
-    /// Waits until the broker has answered for what it asks: what RabbitMQ has stored does
-    /// not come by a wildcard later.
-    pub fn subscribed(self) -> Self {
-        self.granted.recv_timeout(SOON).expect("subscribed");
-        self
+        granted.recv_timeout(SOON).expect("subscribed");
+        Self { _process: process, lines, heard: Vec::new(), from: 0 }
     }
 
     /// Waits for a message that `pick` accepts, among those after the last one found.
@@ -175,7 +169,7 @@ impl<B: Broker> Site<B> {
         edit(&mut first);
         let seed = toml::to_string(&first).expect("TOML");
         let state = tempfile::tempdir().expect("temporary directory");
-        let ear = Listener::new(&broker).subscribed();
+        let ear = Listener::new(&broker);
         let mut site = Self { broker, state, seed, first, daemon: None, ear, next: 0 };
         site.start(&[]);
         site
