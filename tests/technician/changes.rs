@@ -199,9 +199,11 @@ fn a_broken_camera_is_not_confirmed() {
     let confirm = site.confirm(2);
     let no = site.ear.reply(&confirm, "trial");
     assert!(no["reason"].as_str().is_some_and(|r| r.contains("/line")), "{no}");
+    let here = site.ear.here();
     let back = site.ear.reply(&confirm, "rolled_back");
     assert!(back["reason"].as_str().is_some_and(|r| r.contains("feed/line")), "{back}");
     site.ear.reply(&txid, "rolled_back");
+    site.ear.rewind(here);
     site.ear.wait("live again", |t, p| t.ends_with("health/feed/line") && p["state"] == "live");
 }
 
@@ -214,7 +216,9 @@ fn a_wrong_broker_is_back_by_itself() {
     document["control"]["broker"][0]["url"] = json!("mqtt://127.0.0.1:9");
     let txid = site.apply(1, &document, 10);
     site.ear.wait("offline", |t, p| t.ends_with("/state") && p["online"] == false);
+    let here = site.ear.here();
     let back = site.ear.reply(&txid, "rolled_back");
+    site.ear.rewind(here);
     site.ear.wait("online", |t, p| t.ends_with("/state") && p["online"] == true);
     assert!(back["reason"].as_str().is_some_and(|r| r.contains("session")), "{back}");
 }
@@ -231,8 +235,10 @@ fn a_page_that_cannot_open_is_mended_over_mqtt() {
     document["web"]["listen"] = json!(address);
     site.restart_from(&document);
     site.ear.wait("no page", |t, p| t.ends_with("health/web") && p["state"] == "no_signal");
+    let here = site.ear.here();
     let txid = site.apply(1, &site.document(), 60);
     site.ear.reply(&txid, "trial");
+    site.ear.rewind(here);
     site.ear.wait("a page", |t, p| t.ends_with("health/web") && p["state"] == "live");
     site.confirm(2);
     site.ear.reply(&txid, "confirmed");

@@ -99,6 +99,11 @@ impl Listener {
         }
     }
 
+    /// Where the next wait begins: behind what was found last.
+    pub fn here(&self) -> usize {
+        self.from
+    }
+
     /// Where the next message will stand.
     pub fn mark(&mut self) -> usize {
         self.so_far().len()
@@ -225,13 +230,17 @@ impl<B: Broker> Site<B> {
         );
     }
 
-    /// Sends a command with a txid that was not used and ten minutes to go; its answer.
+    /// Sends a command with a txid that was not used and ten minutes to go; its answer. The
+    /// next wait begins where it was sent: what it changed may be told before its answer.
     pub fn command(&mut self, name: &str, mut fields: Value) -> Value {
         let txid = self.txid(name);
         fields["txid"] = json!(txid);
         fields["expires"] = json!(soon());
+        let mark = self.ear.mark();
         self.send(name, &fields);
-        self.ear.answer(&txid)
+        let answer = self.ear.answer(&txid);
+        self.ear.rewind(mark);
+        answer
     }
 
     /// Publishes a command as the technician.
