@@ -98,7 +98,7 @@ cp.b ${from} ${text} 3ffb
 ${devtype} write ${to} ${sector} 20
 
 part number ${devtype} ${devnum} ${label} root_part
-setenv bootargs "root=PARTLABEL=${label} ro rootwait rauc.slot=${chosen} panic=10 ${board_args}"
+setenv bootargs "root=PARTLABEL=${label} ro rootwait rauc.slot=${chosen} panic=10 fsck.repair=yes ${board_args}"
 if test -n "${MACHINE_ID}"; then
   setenv bootargs "${bootargs} systemd.machine_id=${MACHINE_ID}"
 fi

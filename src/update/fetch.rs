@@ -83,7 +83,9 @@ async fn copy(from: &Path, to: &Path, free: &impl Fn() -> Option<u64>) -> Result
     ensure!(size.is_file(), hopeless(format!("{}: not a file", from.display())));
     room(size.len(), free)?;
     fs::copy(from, to).await.with_context(|| format!("copy {}", from.display()))?;
-    Ok(())
+    // As what was downloaded: it is read again after a power cut.
+    let copied = File::open(to).await.context("write the bundle")?;
+    copied.sync_all().await.context("write the bundle")
 }
 
 fn room(wanted: u64, free: &impl Fn() -> Option<u64>) -> Result<()> {

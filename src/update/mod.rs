@@ -78,7 +78,7 @@ pub async fn run(setting: Setting, wishes: mpsc::Sender<Wish>, stop: Cancellatio
 }
 
 async fn serve(work: Work, mut wishes: mpsc::Receiver<Wish>) {
-    let mut record = Record::read(&work.dir);
+    let mut record = Record::read(&work.dir).map(|left| work.resume(left));
     loop {
         let next = work.next(record.as_ref(), &mut wishes).await;
         record = match (next, record) {
@@ -109,6 +109,12 @@ struct Work {
 }
 
 impl Work {
+    /// Goes on with what an earlier start left.
+    fn resume(&self, left: Record) -> Record {
+        let next = left.clone().resumed();
+        if next == left { left } else { self.keep(next) }
+    }
+
     /// Does what is under way, and answers what may not take its place; `None` when nobody
     /// can wish any more.
     async fn next(
@@ -169,13 +175,15 @@ impl Work {
             Some(Record { ask: had, stage: Stage::Waiting { from } }) if from != booted => {
                 bail!("version {} is on trial: wait for its end", had.version)
             }
-            // It is on the other slot already: only its window is another.
-            Some(Record { ask: had, stage: stage @ Stage::Waiting { .. } }) if same(had) => {
-                stage.clone()
-            }
-            Some(Record { stage: Stage::Waiting { .. }, .. }) => {
+            Some(Record { ask: had, stage: stage @ Stage::Waiting { .. } }) => {
+                // Its restart may just have begun.
                 Rauc::open().await?.stay().await?;
-                Stage::Fetching
+                // It is on the other slot already: only its window is another.
+                if same(had) { stage.clone() } else { Stage::Fetching }
+            }
+            // It stays already; who asks for it each night does not restart the line for it.
+            Some(done @ Record { stage: Stage::Done, .. }) if same(&done.ask) && !ask.force => {
+                return Ok(done.clone());
             }
             _ => Stage::Fetching,
         };

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use zbus::Connection;
+use zbus::connection::Builder;
 use zbus::zvariant::Value;
 
 use crate::clock::rfc3339;
@@ -17,6 +18,13 @@ use crate::model::UtcMicros;
 
 /// An installation is given up after this: a slot of 1 GB on a slow card takes minutes.
 pub const INSTALL: Duration = Duration::from_secs(3600);
+
+/// It answers a call within this, or does not. An installation is no call: it is begun by one.
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// It says that it does nothing so often before it is taken to have died: its word that it has
+/// come to its end may be on its way.
+const IDLE: u32 = 3;
 
 #[zbus::proxy(
     interface = "de.pengutronix.rauc.Installer",
@@ -69,7 +77,8 @@ impl Rauc {
     /// # Errors
     /// There is no bus.
     pub async fn open() -> Result<Self> {
-        let bus = Connection::system().await.context("the system's D-Bus")?;
+        let bus = async { Builder::system()?.method_timeout(ANSWER).build().await };
+        let bus = bus.await.context("the system's D-Bus")?;
         let installer = InstallerProxy::builder(&bus)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build()
@@ -109,6 +118,7 @@ impl Rauc {
         let mut completed = self.installer.receive_completed().await.context("listen to RAUC")?;
         self.installer.install_bundle(path, HashMap::new()).await.context("RAUC refuses it")?;
         let mut look = tokio::time::interval(Duration::from_secs(1));
+        let mut idle = 0;
         let done = tokio::time::timeout(INSTALL, async {
             loop {
                 tokio::select! {
@@ -120,6 +130,8 @@ impl Rauc {
                         if let Ok((percent, step, _)) = self.installer.progress().await {
                             told(percent, &step);
                         }
+                        idle = if self.busy().await.unwrap_or(true) { 0 } else { idle + 1 };
+                        ensure!(idle < IDLE, "RAUC has ended in the middle");
                     }
                 }
             }

@@ -15,6 +15,9 @@ use crate::model::update::Ask;
 /// Its name in the directory of updates.
 const FILE: &str = "update.json";
 
+/// Starts of the daemon in which a slot is written, if each of them ends in the middle of it.
+const STARTS: u8 = 3;
+
 /// How far it has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
@@ -25,6 +28,9 @@ pub enum Stage {
     Installing {
         /// The slot that runs meanwhile.
         from: String,
+        /// In how many starts of the daemon it was begun.
+        #[serde(default)]
+        starts: u8,
     },
     /// It is on the other slot; the restart is waited for.
     Waiting {
@@ -102,6 +108,21 @@ impl Record {
             .ok()
     }
 
+    /// As a new start of the daemon goes on with it: what takes the box down is not done for ever.
+    pub fn resumed(self) -> Self {
+        let Self { ask, stage } = self;
+        let stage = match stage {
+            Stage::Installing { from, starts } if starts < STARTS => {
+                Stage::Installing { from, starts: starts + 1 }
+            }
+            Stage::Installing { .. } => Stage::Failed {
+                reason: format!("the box went down {STARTS} times while the slot was written"),
+            },
+            stage => stage,
+        };
+        Self { ask, stage }
+    }
+
     /// Keeps it over a power cut.
     ///
     /// # Errors
@@ -143,7 +164,7 @@ mod tests {
         let (boot, from, reason) = ("b".to_owned(), "A".to_owned(), "no".to_owned());
         for stage in [
             Stage::Fetching,
-            Stage::Installing { from: from.clone() },
+            Stage::Installing { from: from.clone(), starts: 2 },
             Stage::Waiting { from: from.clone() },
             Stage::Restarting { boot, from: from.clone(), given_up: true },
             Stage::Proving { from, given_up: false },
@@ -154,6 +175,19 @@ mod tests {
             left.write(dir.path()).unwrap();
             assert_eq!(Record::read(dir.path()), Some(left));
         }
+    }
+
+    /// An installation is begun in three starts, and not in a fourth.
+    #[test]
+    fn an_installation_is_not_begun_for_ever() {
+        let mut left = record(Stage::Installing { from: "A".into(), starts: 1 });
+        for starts in 2..=STARTS {
+            left = left.resumed();
+            assert_eq!(left.stage, Stage::Installing { from: "A".into(), starts });
+        }
+        let left = left.resumed();
+        assert!(matches!(&left.stage, Stage::Failed { reason } if reason.contains("3 times")));
+        assert_eq!(left.clone().resumed(), left);
     }
 
     proptest! {

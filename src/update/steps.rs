@@ -25,6 +25,8 @@ const CAP: Duration = Duration::from_secs(300);
 const ATTEMPTS: u32 = 300;
 /// Whether it may restart is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// With less, in bytes, the gate cannot write.
+const FULL: u64 = 1 << 20;
 /// Nobody has watched for so long: a viewer whose connection broke comes back sooner.
 const QUIET: Duration = Duration::from_secs(15);
 
@@ -35,20 +37,24 @@ impl Work {
         let failed = |error: anyhow::Error| Stage::Failed { reason: format!("{error:#}") };
         match &record.stage {
             Stage::Fetching => self.fetch(record).await.unwrap_or_else(failed),
-            Stage::Installing { from } => self.install(record, from).await.unwrap_or_else(failed),
+            Stage::Installing { from, .. } => {
+                self.install(record, from).await.unwrap_or_else(failed)
+            }
             Stage::Waiting { from } => self.wait(record, from).await.unwrap_or_else(failed),
             Stage::Restarting { boot, from, given_up } if boot == clock::boot_id() => {
-                let restarted = self.restart(*given_up).await;
+                let restarted = restart(*given_up).await;
                 let why = restarted.err().map(|error| format!("{error:#}")).unwrap_or_default();
                 self.tell(record, &why);
                 // It comes within moments, or not at all.
                 sleep(CAP).await;
                 if *given_up {
                     let reason = format!("the box does not restart into slot {from}: {why}");
-                    Stage::Failed { reason }
-                } else {
-                    Stage::Waiting { from: from.clone() }
+                    return Stage::Failed { reason };
                 }
+                if let Err(error) = self.stay().await {
+                    warn!("update: what waits is still the next to start: {error:#}");
+                }
+                Stage::Waiting { from: from.clone() }
             }
             Stage::Restarting { from, given_up, .. } => {
                 Stage::Proving { from: from.clone(), given_up: *given_up }
@@ -58,14 +64,6 @@ impl Work {
             }
             Stage::Done | Stage::Failed { .. } => std::future::pending().await,
         }
-    }
-
-    async fn restart(&self, back: bool) -> Result<()> {
-        let rauc = Rauc::open().await?;
-        if !back {
-            rauc.go_on().await?;
-        }
-        rauc.restart().await
     }
 
     async fn fetch(&self, record: &Record) -> Result<Stage> {
@@ -81,7 +79,7 @@ impl Work {
             match fetch::fetch(url, &file, sha256, free, told).await {
                 Ok(()) => {
                     self.settled(record).await?;
-                    return Ok(Stage::Installing { from: self.booted().await? });
+                    return Ok(Stage::Installing { from: self.booted().await?, starts: 1 });
                 }
                 Err(error) if error.is::<fetch::Hopeless>() => return Err(error),
                 Err(error) => {
@@ -122,6 +120,17 @@ impl Work {
         }
     }
 
+    /// The slot that runs is the next to start, over a power cut too.
+    async fn stay(&self) -> Result<()> {
+        let until = clock::now() + self.gate.within;
+        loop {
+            match async { Rauc::open().await?.stay().await }.await {
+                Err(_) if clock::now() < until => sleep(LOOK).await,
+                stayed => return stayed,
+            }
+        }
+    }
+
     async fn install(&self, record: &Record, from: &str) -> Result<Stage> {
         let from = from.to_owned();
         if self.booted().await? != from {
@@ -131,11 +140,13 @@ impl Work {
         self.settled(record).await?;
         // An earlier start of this daemon may have begun it: it is written again, to be sure.
         let rauc = self.idle(record).await?;
-        if let Err(error) = self.write(record, &rauc).await {
-            rauc.stay().await.with_context(|| format!("{error:#}"))?;
-            return Err(error);
-        }
-        Ok(Stage::Waiting { from })
+        let written = self.write(record, &rauc).await;
+        // RAUC has made it the next to start: that is for its window, and not for a power cut.
+        self.stay().await.with_context(|| match &written {
+            Ok(()) => "it is written, and starts next".into(),
+            Err(error) => format!("{error:#}"),
+        })?;
+        written.map(|()| Stage::Waiting { from })
     }
 
     async fn write(&self, record: &Record, rauc: &Rauc) -> Result<()> {
@@ -170,16 +181,12 @@ impl Work {
     async fn wait(&self, record: &Record, from: &str) -> Result<Stage> {
         let from = from.to_owned();
         if self.booted().await? != from {
-            // Power went, and the bootloader has gone on.
+            // Power went after the bootloader was told, or somebody began its trial by hand.
             return Ok(Stage::Proving { from, given_up: false });
         }
         let mut watched = clock::now();
         loop {
-            if let Err(closed) = self.open_until_now(record) {
-                let rauc = self.idle(record).await?;
-                rauc.stay().await.with_context(|| closed.to_string())?;
-                return Err(closed);
-            }
+            self.open_until_now(record)?;
             let now = clock::now();
             let feed = (self.watched)();
             if feed.is_some() {
@@ -190,10 +197,14 @@ impl Work {
                 (Some(then), _) if self.wall.utc(now) < then => {
                     format!("the window opens at {}", rfc3339::text(then))
                 }
-                _ if record.ask.force || now >= watched + QUIET => {
-                    let boot = clock::boot_id().into();
-                    return Ok(Stage::Restarting { boot, from, given_up: false });
-                }
+                // The bootloader first: a cut in between begins the trial, and is not taken for its end.
+                _ if record.ask.force || now >= watched + QUIET => match go_on().await {
+                    Ok(()) => {
+                        let boot = clock::boot_id().into();
+                        return Ok(Stage::Restarting { boot, from, given_up: false });
+                    }
+                    Err(error) => format!("{error:#}"),
+                },
                 (_, Some(feed)) => format!("{feed} is being watched"),
                 (_, None) => format!("until nobody has watched for {} s", QUIET.as_secs()),
             };
@@ -208,6 +219,9 @@ impl Work {
         if booted == from {
             let why = match self.gate.verdict().await {
                 Some(verdict) if verdict.given_up => verdict.reason,
+                _ if free(&self.dir).is_some_and(|left| left < FULL) => {
+                    "it did not pass its health gate; the data partition is full".into()
+                }
                 _ => "it did not come up, or did not come to its health gate".into(),
             };
             anyhow::bail!("the box is back on slot {from}: {why}");
@@ -229,9 +243,23 @@ impl Work {
         ensure!(!given_up, "{never}; and the box does not go back to slot {from}");
         warn!("update: {never}");
         // An image without a gate: nobody else would go back.
-        let given = async { Rauc::open().await?.give_up().await }.await;
-        given.with_context(|| never)?;
+        if let Err(error) = async { Rauc::open().await?.give_up().await }.await {
+            // It has no tries left after a few more starts.
+            warn!("update: {error:#}");
+        }
         let (boot, from) = (clock::boot_id().into(), from.into());
         Ok(Stage::Restarting { boot, from, given_up: true })
     }
+}
+
+async fn go_on() -> Result<()> {
+    Rauc::open().await?.go_on().await
+}
+
+/// Restarts the box, into the other slot or `back` to the one before.
+async fn restart(back: bool) -> Result<()> {
+    if !back {
+        go_on().await?;
+    }
+    Rauc::open().await?.restart().await
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::info;
@@ -17,7 +17,7 @@ use tracing::info;
 use super::Wish;
 use super::fetch::digest;
 use super::rauc::Rauc;
-use super::record::Record;
+use super::record::{Record, Stage};
 use crate::model::update::Ask;
 use crate::status::{State, Status};
 
@@ -30,7 +30,7 @@ const ENTRIES: usize = 1000;
 
 /// Looks for ever.
 pub async fn watch(stick: &Path, dir: &Path, status: &Status, wishes: &mpsc::Sender<Wish>) {
-    let mut before = None;
+    let (mut before, mut again) = (None, false);
     loop {
         let looked = stick.to_owned();
         let found = tokio::task::spawn_blocking(move || newest(&looked)).await;
@@ -41,12 +41,15 @@ pub async fn watch(stick: &Path, dir: &Path, status: &Status, wishes: &mpsc::Sen
                 Some(bundle) => {
                     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
                     status.set(PART, State::Connecting, &format!("{name}: being looked at"));
-                    match take(bundle, dir, wishes).await {
+                    match take(bundle, dir, wishes, again).await {
                         Ok(word) => status.set(PART, State::Live, &format!("{name}: {word}")),
                         Err(why) => status.set(PART, State::Suspect, &format!("{name}: {why:#}")),
                     }
                 }
-                None => status.forget(|part| part == PART),
+                None => {
+                    status.forget(|part| part == PART);
+                    again = true;
+                }
             }
             before = found;
         }
@@ -63,12 +66,21 @@ fn newest(stick: &Path) -> io::Result<Option<PathBuf>> {
     Ok(bundles.max())
 }
 
-/// Asks for it unless it was the last one asked for; what came of it.
-async fn take(bundle: &Path, dir: &Path, wishes: &mpsc::Sender<Wish>) -> Result<&'static str> {
+/// Asks for it unless it was the last one asked for; what came of it. One that failed is taken
+/// `again` from a stick that was pulled out meanwhile, not from one that is just left in.
+async fn take(
+    bundle: &Path,
+    dir: &Path,
+    wishes: &mpsc::Sender<Wish>,
+    again: bool,
+) -> Result<&'static str> {
     let version = Rauc::open().await?.version(bundle).await?;
     let sha256 = digest(bundle).await?;
-    if Record::read(dir).is_some_and(|last| last.ask.sha256 == sha256) {
-        return Ok("was taken before");
+    match Record::read(dir).filter(|last| last.ask.sha256 == sha256).map(|last| last.stage) {
+        Some(Stage::Failed { .. }) if again => {}
+        Some(Stage::Failed { .. }) => bail!("failed before: plug it in again to try it again"),
+        Some(_) => return Ok("was taken before"),
+        None => {}
     }
     info!(version, bundle = %bundle.display(), "an update on a stick");
     let url = format!("file://{}", bundle.display());

@@ -39,8 +39,10 @@ impl Rauc {
         write(
             "backend",
             format!(
-                "#!/bin/sh\nd={home}/boot\ncase $1 in\nget-primary) cat $d/primary;;\n\
-                 set-primary) echo \"$2\" >$d/primary;;\n\
+                "#!/bin/sh\nd={home}/boot\ncase $1 in\n\
+                 get-primary) p=$(cat $d/primary)\n\
+                 grep -qsx bad $d/state.$p && case $p in A) p=B;; B) p=A;; esac\necho $p;;\n\
+                 set-primary) echo \"$2\" >$d/primary; rm -f $d/state.$2;;\n\
                  get-state) cat $d/state.$2 2>/dev/null || echo good;;\n\
                  set-state) echo \"$3\" >$d/state.$2;;\nesac\n"
             ),
@@ -75,6 +77,13 @@ impl Rauc {
         wait(&rauc.dir.path().join("bus"));
         rauc.boot("A");
         rauc
+    }
+
+    /// The slot that the bootloader starts next.
+    pub fn primary(&self) -> String {
+        let mut backend = Command::new(self.dir.path().join("backend"));
+        let said = backend.arg("get-primary").output().expect("the bootloader");
+        String::from_utf8(said.stdout).expect("text").trim().into()
     }
 
     /// Where its bus is.

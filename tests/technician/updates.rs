@@ -85,11 +85,17 @@ fn sha256(file: &Path) -> String {
 fn site(rauc: &Rauc) -> Site {
     let mut site = Site::new();
     fs::write(good_file(rauc), "").expect("good");
-    start(&mut site, rauc);
+    start(&mut site, rauc, PATIENT);
     site
 }
 
-fn start(site: &mut Site, rauc: &Rauc) {
+/// Longer than anything takes that a gate is waited for.
+const PATIENT: &str = "60";
+/// What is to run out does, once the box has said what it waits for.
+const SHORT: &str = "15";
+
+/// A slot that has not passed within so many seconds is given up.
+fn start(site: &mut Site, rauc: &Rauc, gate_s: &str) {
     drop(site.daemon.take());
     let (bus, stick) = (rauc.address(), stick(rauc).display().to_string());
     let verdict = verdict_file(rauc).display().to_string();
@@ -101,7 +107,7 @@ fn start(site: &mut Site, rauc: &Rauc) {
         ("FLOORCAST_STICK", &stick),
         ("FLOORCAST_GOOD", &good),
         ("FLOORCAST_VERDICT", &verdict),
-        ("FLOORCAST_GATE_S", "5"),
+        ("FLOORCAST_GATE_S", gate_s),
         ("SSL_CERT_DIR", &authorities),
         ("SSL_CERT_FILE", "/nonexistent"),
     ]);
@@ -148,15 +154,25 @@ fn health(site: &mut Site, code: &str, word: &str) {
     });
 }
 
+/// What the daemon keeps of its update.
+fn record(site: &Site) -> Value {
+    let file = fs::read(site.state.path().join("update/update.json")).expect("record");
+    serde_json::from_slice(&file).expect("JSON")
+}
+
+/// Ends the daemon, and leaves it another record.
+fn left(site: &mut Site, edit: impl FnOnce(&mut Value)) {
+    drop(site.daemon.take());
+    let mut record = record(site);
+    edit(&mut record);
+    let file = site.state.path().join("update/update.json");
+    fs::write(&file, record.to_string()).expect("record");
+}
+
 /// The box as it is after a restart, with slot `booted` running, which has passed or not; and
 /// what the health gate has written of a slot.
 fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, passed: bool, verdict: Value) {
-    drop(site.daemon.take());
-    let file = site.state.path().join("update/update.json");
-    let mut record: Value =
-        serde_json::from_slice(&fs::read(&file).expect("record")).expect("JSON");
-    record["boot"] = json!("another boot");
-    fs::write(&file, record.to_string()).expect("record");
+    left(site, |record| record["boot"] = json!("another boot"));
     if !verdict.is_null() {
         fs::write(verdict_file(rauc), verdict.to_string()).expect("verdict");
     }
@@ -164,16 +180,13 @@ fn restarted(site: &mut Site, rauc: &mut Rauc, booted: &str, passed: bool, verdi
         fs::remove_file(good_file(rauc)).expect("not good yet");
     }
     rauc.boot(booted);
-    start(site, rauc);
+    // Only a verdict is there for a slot that is to be given up.
+    let gives_up = !passed && !verdict.is_null();
+    start(site, rauc, if gives_up { SHORT } else { PATIENT });
 }
 
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id").trim().into()
-}
-
-/// The slot that the bootloader starts next.
-fn primary(rauc: &Rauc) -> String {
-    fs::read_to_string(rauc.dir.path().join("boot/primary")).expect("primary").trim().into()
 }
 
 /// Far away.
@@ -208,19 +221,22 @@ fn an_update_comes_to_the_other_slot() {
     let written = fs::read(rauc.dir.path().join("slot-b")).expect("slot");
     let image = fs::read(rauc.dir.path().join("new.raucb.img")).expect("image");
     assert!(written.starts_with(&image), "the slot has the image");
-    assert_eq!(primary(&rauc), "B");
+    assert_eq!(rauc.primary(), "A", "a power cut does not open the window");
 
-    let mut now = ask;
+    let mut now = ask.clone();
     now.as_object_mut().unwrap().remove("window");
     now["force"] = json!(true);
     assert_eq!(site.command("update", now)["status"], "ok");
     // No systemd is on that bus to restart this machine.
     health(&mut site, "restarting", "login1");
     assert_eq!(asked.lock().unwrap().len(), 2, "what is on the slot is not fetched again");
+    assert_eq!(rauc.primary(), "B");
     restarted(&mut site, &mut rauc, "B", false, Value::Null);
     health(&mut site, "proving", "2.0");
     fs::write(good_file(&rauc), "").expect("good");
     health(&mut site, "", "2.0 stays");
+    assert_eq!(site.command("update", ask)["status"], "ok");
+    assert_eq!(record(&site)["stage"], "done", "what stays is not installed again");
 }
 
 /// A box on whose other slot the bundle is, waiting for its window.
@@ -241,25 +257,45 @@ fn nothing_is_installed_from_a_slot_on_trial() {
     fs::remove_file(good_file(&rauc)).expect("on trial");
     assert_eq!(site.command("update", wish(&bundle, "2.0", window()))["status"], "ok");
     health(&mut site, "fetching", "still on trial itself");
-    assert_eq!(primary(&rauc), "A");
+    assert_eq!(rauc.primary(), "A");
     fs::write(good_file(&rauc), "").expect("good");
     health(&mut site, "waiting", "window opens");
     // One that never passes takes no update.
+    start(&mut site, &rauc, SHORT);
+    health(&mut site, "waiting", "window opens");
     fs::remove_file(good_file(&rauc)).expect("on trial");
     let other = rauc.bundle("other.raucb", 5, "floorcast-test", "2.1", "");
     assert_eq!(site.command("update", wish(&other, "2.1", window()))["status"], "ok");
-    assert_eq!(primary(&rauc), "A", "what waited is not started any more");
+    assert_eq!(rauc.primary(), "A", "what waited is not started any more");
     health(&mut site, "failed", "was never found good itself");
 }
 
-/// Power that goes while an update waits starts it: that is its trial, and not another restart.
+/// Power that goes while an update waits for its window does not start it; whoever starts the
+/// other slot by hand has begun its trial.
 #[test]
-fn a_power_cut_begins_the_trial() {
+fn a_power_cut_opens_no_window() {
     let mut rauc = Rauc::open();
     let (mut site, _) = waiting(&rauc);
     assert!(!site.state.path().join("update/bundle.raucb").exists(), "the slot has it");
+    assert_eq!(rauc.primary(), "A");
+    restarted(&mut site, &mut rauc, "A", true, Value::Null);
+    health(&mut site, "waiting", "window opens");
     restarted(&mut site, &mut rauc, "B", true, Value::Null);
     health(&mut site, "", "2.0 stays");
+}
+
+/// An installation that takes the box down each time is begun three times.
+#[test]
+fn an_installation_that_takes_the_box_down_is_not_begun_for_ever() {
+    let rauc = Rauc::open();
+    let (mut site, _) = waiting(&rauc);
+    left(&mut site, |record| {
+        record["stage"] = json!("installing");
+        record["starts"] = json!(3);
+    });
+    start(&mut site, &rauc, PATIENT);
+    health(&mut site, "failed", "went down 3 times");
+    assert_eq!(rauc.primary(), "A");
 }
 
 /// An update whose window has closed is not started by whatever restarts the box later.
@@ -270,7 +306,7 @@ fn a_closed_window_leaves_the_slot_that_runs() {
     let past = json!({ "from": "2000-01-01T00:00:00Z", "to": "2000-01-02T00:00:00Z" });
     assert_eq!(site.command("update", wish(&bundle, "2.0", past))["status"], "ok");
     health(&mut site, "failed", "window closed at 2000");
-    assert_eq!(primary(&rauc), "A");
+    assert_eq!(rauc.primary(), "A");
 }
 
 /// An image whose health gate never says a word is given up by the daemon.
@@ -282,8 +318,7 @@ fn a_slot_without_a_gate_is_given_up() {
     restarted(&mut site, &mut rauc, "B", false, said);
     health(&mut site, "proving", "RAUC does not mark it");
     health(&mut site, "restarting", "login1");
-    let state = fs::read_to_string(rauc.dir.path().join("boot/state.B")).expect("state");
-    assert_eq!(state.trim(), "bad");
+    assert_eq!(rauc.primary(), "A", "the bootloader does not start it again");
     fs::write(good_file(&rauc), "").expect("good");
     restarted(&mut site, &mut rauc, "A", true, Value::Null);
     health(&mut site, "failed", "back on slot A: it did not come up");
@@ -369,6 +404,28 @@ fn a_bundle_on_a_stick_is_taken_once() {
     health(&mut site, "", "4.0 stays");
     site.ear.rewind(mark);
     stick_health(&mut site, "live", "was taken before");
+}
+
+/// One that failed is not taken again from a stick that is left in, but from one that is plugged
+/// in again.
+#[test]
+fn a_stick_is_tried_again_by_hand() {
+    let mut rauc = Rauc::open();
+    let mut site = site(&rauc);
+    let bundle = rauc.bundle("new.raucb", 4, "floorcast-test", "4.0", "");
+    plug(&rauc, &bundle);
+    health(&mut site, "restarting", "login1");
+    restarted(&mut site, &mut rauc, "A", true, Value::Null);
+    let here = site.ear.here();
+    health(&mut site, "failed", "back on slot A");
+    site.ear.rewind(here);
+    stick_health(&mut site, "suspect", "plug it in again");
+    fs::remove_dir_all(stick(&rauc)).expect("unplug");
+    let topic = format!("{ROOT}/health/stick");
+    site.ear.wait("unplugged", |t, p| t == topic && p.is_null());
+    plug(&rauc, &bundle);
+    stick_health(&mut site, "live", "new.raucb: taken");
+    health(&mut site, "restarting", "login1");
 }
 
 /// A box without RAUC says so.

