@@ -78,15 +78,16 @@ pub async fn run(setting: Setting, wishes: mpsc::Sender<Wish>, stop: Cancellatio
 }
 
 async fn serve(work: Work, mut wishes: mpsc::Receiver<Wish>) {
-    let mut record = Record::read(&work.dir).map(|left| work.resume(left));
+    let mut record = Record::read(&work.dir);
     loop {
         let next = work.next(record.as_ref(), &mut wishes).await;
         record = match (next, record) {
             (None, _) => return,
             (Some(Next::Wish(wish)), before) => work.take(before, wish).await,
-            (Some(Next::Stage(stage)), before) => {
-                before.map(|Record { ask, .. }| work.keep(Record { ask, stage }))
+            (Some(Next::Stage(stage)), Some(Record { ask, .. })) => {
+                Some(work.keep(Record { ask, stage }).await)
             }
+            (Some(Next::Stage(_)), None) => None,
         };
     }
 }
@@ -109,12 +110,6 @@ struct Work {
 }
 
 impl Work {
-    /// Goes on with what an earlier start left.
-    fn resume(&self, left: Record) -> Record {
-        let next = left.clone().resumed();
-        if next == left { left } else { self.keep(next) }
-    }
-
     /// Does what is under way, and answers what may not take its place; `None` when nobody
     /// can wish any more.
     async fn next(
@@ -182,7 +177,9 @@ impl Work {
                 if same(had) { stage.clone() } else { Stage::Fetching }
             }
             // It stays already; who asks for it each night does not restart the line for it.
-            Some(done @ Record { stage: Stage::Done, .. }) if same(&done.ask) && !ask.force => {
+            Some(done @ Record { ask: had, stage: Stage::Done { slot } })
+                if same(had) && slot == booted && !ask.force =>
+            {
                 return Ok(done.clone());
             }
             _ => Stage::Fetching,
@@ -208,9 +205,10 @@ impl Work {
     }
 
     /// On disk before it is done. A disk that does not take it ends the update.
-    fn keep(&self, record: Record) -> Record {
+    async fn keep(&self, record: Record) -> Record {
         info!(version = record.ask.version, stage = ?record.stage, "update");
-        tokio::task::block_in_place(|| {
+        let goes_on = matches!(record.stage, Stage::Restarting { given_up: false, .. });
+        let kept = tokio::task::block_in_place(|| {
             let record = record.write(&self.dir).map_or_else(
                 |error| {
                     let reason = format!("disk: {error}: free space or replace it");
@@ -224,7 +222,14 @@ impl Work {
                 warn!("update: the bundle stays: {error}");
             }
             record
-        })
+        });
+        if goes_on
+            && kept.stage.ended()
+            && let Err(error) = self.stay().await
+        {
+            warn!("update: it ended, and is still the next to start: {error:#}");
+        }
+        kept
     }
 
     /// How it goes, for `health/update`.
@@ -235,12 +240,12 @@ impl Work {
             Stage::Waiting { .. } => (State::Connecting, "waiting"),
             Stage::Restarting { .. } => (State::Connecting, "restarting"),
             Stage::Proving { .. } => (State::Connecting, "proving"),
-            Stage::Done => (State::Live, ""),
+            Stage::Done { .. } => (State::Live, ""),
             Stage::Failed { .. } => (State::Suspect, "failed"),
         };
         let version = &record.ask.version;
         let reason = match &record.stage {
-            Stage::Done => format!("version {version} stays"),
+            Stage::Done { .. } => format!("version {version} stays"),
             Stage::Failed { reason } => format!("version {version}: {reason}"),
             _ if more.is_empty() => format!("version {version}"),
             _ => format!("version {version}: {more}"),

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
+use tokio::time::MissedTickBehavior;
 use zbus::Connection;
 use zbus::connection::Builder;
 use zbus::zvariant::Value;
@@ -35,7 +36,6 @@ trait Installer {
     fn install_bundle(&self, source: &str, args: HashMap<&str, Value<'_>>) -> zbus::Result<()>;
     fn info(&self, bundle: &str) -> zbus::Result<(String, String)>;
     fn mark(&self, state: &str, slot: &str) -> zbus::Result<(String, String)>;
-    fn get_primary(&self) -> zbus::Result<String>;
     #[zbus(property)]
     fn operation(&self) -> zbus::Result<String>;
     #[zbus(property)]
@@ -118,10 +118,12 @@ impl Rauc {
         let mut completed = self.installer.receive_completed().await.context("listen to RAUC")?;
         self.installer.install_bundle(path, HashMap::new()).await.context("RAUC refuses it")?;
         let mut look = tokio::time::interval(Duration::from_secs(1));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle = 0;
         let done = tokio::time::timeout(INSTALL, async {
             loop {
                 tokio::select! {
+                    biased;
                     signal = completed.next() => {
                         let signal = signal.context("RAUC has ended")?;
                         return Ok::<_, anyhow::Error>(signal.args().context("RAUC")?.result);
@@ -162,17 +164,13 @@ impl Rauc {
         Ok(self.installer.operation().await.context("ask RAUC what it does")? != "idle")
     }
 
-    /// The next start is of the slot that runs. What is on the other one, if it was to start, is
-    /// not started any more.
+    /// The next start is of the slot that runs; the other one is not started until [`Self::go_on`].
     ///
     /// # Errors
     /// The bootloader is not told.
     pub async fn stay(&self) -> Result<()> {
-        let primary = self.installer.get_primary().await.context("ask RAUC what starts next")?;
-        if self.mark("active", "booted").await? != primary {
-            self.mark("bad", "other").await?;
-        }
-        Ok(())
+        self.mark("active", "booted").await?;
+        self.mark("bad", "other").await
     }
 
     /// The next start is of the other slot: a Pi's firmware forgets it with a power cut.
@@ -180,7 +178,7 @@ impl Rauc {
     /// # Errors
     /// The bootloader is not told.
     pub async fn go_on(&self) -> Result<()> {
-        self.mark("active", "other").await.map(|_| ())
+        self.mark("active", "other").await
     }
 
     /// The slot that runs is not started again.
@@ -188,14 +186,12 @@ impl Rauc {
     /// # Errors
     /// The bootloader is not told.
     pub async fn give_up(&self) -> Result<()> {
-        self.mark("bad", "booted").await.map(|_| ())
+        self.mark("bad", "booted").await
     }
 
-    /// RAUC's name of the slot that was marked.
-    async fn mark(&self, state: &str, slot: &str) -> Result<String> {
+    async fn mark(&self, state: &str, slot: &str) -> Result<()> {
         let marked = self.installer.mark(state, slot).await;
-        let (name, _) = marked.with_context(|| format!("RAUC: mark {slot} {state}"))?;
-        Ok(name)
+        marked.map(drop).with_context(|| format!("RAUC: mark {slot} {state}"))
     }
 
     /// Restarts the box in order.

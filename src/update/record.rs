@@ -15,9 +15,6 @@ use crate::model::update::Ask;
 /// Its name in the directory of updates.
 const FILE: &str = "update.json";
 
-/// Starts of the daemon in which a slot is written, if each of them ends in the middle of it.
-const STARTS: u8 = 3;
-
 /// How far it has come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
@@ -28,9 +25,9 @@ pub enum Stage {
     Installing {
         /// The slot that runs meanwhile.
         from: String,
-        /// In how many starts of the daemon it was begun.
+        /// How often that was begun.
         #[serde(default)]
-        starts: u8,
+        begun: u8,
     },
     /// It is on the other slot; the restart is waited for.
     Waiting {
@@ -56,7 +53,11 @@ pub enum Stage {
         given_up: bool,
     },
     /// It stays.
-    Done,
+    Done {
+        /// The slot that has it.
+        #[serde(default)]
+        slot: String,
+    },
     /// It does not.
     Failed {
         /// Why.
@@ -67,7 +68,7 @@ pub enum Stage {
 impl Stage {
     /// Nothing more is to be done.
     pub fn ended(&self) -> bool {
-        matches!(self, Self::Done | Self::Failed { .. })
+        matches!(self, Self::Done { .. } | Self::Failed { .. })
     }
 
     /// Another one may take its place.
@@ -106,21 +107,6 @@ impl Record {
         serde_json::from_slice(&text)
             .inspect_err(|error| warn!(path = %file.display(), "update: not understood: {error}"))
             .ok()
-    }
-
-    /// As a new start of the daemon goes on with it: what takes the box down is not done for ever.
-    pub fn resumed(self) -> Self {
-        let Self { ask, stage } = self;
-        let stage = match stage {
-            Stage::Installing { from, starts } if starts < STARTS => {
-                Stage::Installing { from, starts: starts + 1 }
-            }
-            Stage::Installing { .. } => Stage::Failed {
-                reason: format!("the box went down {STARTS} times while the slot was written"),
-            },
-            stage => stage,
-        };
-        Self { ask, stage }
     }
 
     /// Keeps it over a power cut.
@@ -164,30 +150,17 @@ mod tests {
         let (boot, from, reason) = ("b".to_owned(), "A".to_owned(), "no".to_owned());
         for stage in [
             Stage::Fetching,
-            Stage::Installing { from: from.clone(), starts: 2 },
+            Stage::Installing { from: from.clone(), begun: 2 },
             Stage::Waiting { from: from.clone() },
             Stage::Restarting { boot, from: from.clone(), given_up: true },
             Stage::Proving { from, given_up: false },
-            Stage::Done,
+            Stage::Done { slot: "B".into() },
             Stage::Failed { reason },
         ] {
             let left = record(stage);
             left.write(dir.path()).unwrap();
             assert_eq!(Record::read(dir.path()), Some(left));
         }
-    }
-
-    /// An installation is begun in three starts, and not in a fourth.
-    #[test]
-    fn an_installation_is_not_begun_for_ever() {
-        let mut left = record(Stage::Installing { from: "A".into(), starts: 1 });
-        for starts in 2..=STARTS {
-            left = left.resumed();
-            assert_eq!(left.stage, Stage::Installing { from: "A".into(), starts });
-        }
-        let left = left.resumed();
-        assert!(matches!(&left.stage, Stage::Failed { reason } if reason.contains("3 times")));
-        assert_eq!(left.clone().resumed(), left);
     }
 
     proptest! {

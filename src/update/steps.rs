@@ -23,6 +23,10 @@ const FIRST: Duration = Duration::from_secs(2);
 const CAP: Duration = Duration::from_secs(300);
 /// Attempts to fetch: a day of them.
 const ATTEMPTS: u32 = 300;
+/// A slot is written so often, if each time ends in the middle of it: what takes the box down is
+/// not done for ever.
+const BEGUN: u8 = 3;
+const ON_TRIAL: &str = "the slot that runs is still on trial itself";
 /// Whether it may restart is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// With less, in bytes, the gate cannot write.
@@ -37,8 +41,8 @@ impl Work {
         let failed = |error: anyhow::Error| Stage::Failed { reason: format!("{error:#}") };
         match &record.stage {
             Stage::Fetching => self.fetch(record).await.unwrap_or_else(failed),
-            Stage::Installing { from, .. } => {
-                self.install(record, from).await.unwrap_or_else(failed)
+            Stage::Installing { from, begun } => {
+                self.install(record, from, *begun).await.unwrap_or_else(failed)
             }
             Stage::Waiting { from } => self.wait(record, from).await.unwrap_or_else(failed),
             Stage::Restarting { boot, from, given_up } if boot == clock::boot_id() => {
@@ -62,7 +66,7 @@ impl Work {
             Stage::Proving { from, given_up } => {
                 self.prove(record, from, *given_up).await.unwrap_or_else(failed)
             }
-            Stage::Done | Stage::Failed { .. } => std::future::pending().await,
+            Stage::Done { .. } | Stage::Failed { .. } => std::future::pending().await,
         }
     }
 
@@ -79,7 +83,7 @@ impl Work {
             match fetch::fetch(url, &file, sha256, free, told).await {
                 Ok(()) => {
                     self.settled(record).await?;
-                    return Ok(Stage::Installing { from: self.booted().await?, starts: 1 });
+                    return Ok(Stage::Installing { from: self.booted().await?, begun: 0 });
                 }
                 Err(error) if error.is::<fetch::Hopeless>() => return Err(error),
                 Err(error) => {
@@ -103,7 +107,7 @@ impl Work {
                 clock::now() < until,
                 "the slot that runs was never found good itself: its health gate has not made {good}"
             );
-            self.tell(record, "the slot that runs is still on trial itself");
+            self.tell(record, ON_TRIAL);
             sleep(LOOK).await;
         }
         Ok(())
@@ -121,7 +125,7 @@ impl Work {
     }
 
     /// The slot that runs is the next to start, over a power cut too.
-    async fn stay(&self) -> Result<()> {
+    pub(super) async fn stay(&self) -> Result<()> {
         let until = clock::now() + self.gate.within;
         loop {
             match async { Rauc::open().await?.stay().await }.await {
@@ -131,7 +135,7 @@ impl Work {
         }
     }
 
-    async fn install(&self, record: &Record, from: &str) -> Result<Stage> {
+    async fn install(&self, record: &Record, from: &str, begun: u8) -> Result<Stage> {
         let from = from.to_owned();
         if self.booted().await? != from {
             // It was installed, and a power cut came before its restart.
@@ -140,6 +144,15 @@ impl Work {
         self.settled(record).await?;
         // An earlier start of this daemon may have begun it: it is written again, to be sure.
         let rauc = self.idle(record).await?;
+        if begun >= BEGUN {
+            self.stay().await?;
+            anyhow::bail!("the box went down {BEGUN} times while the slot was written");
+        }
+        let stage = Stage::Installing { from: from.clone(), begun: begun + 1 };
+        let kept = self.keep(Record { ask: record.ask.clone(), stage }).await;
+        if kept.stage.ended() {
+            return Ok(kept.stage);
+        }
         let written = self.write(record, &rauc).await;
         // RAUC has made it the next to start: that is for its window, and not for a power cut.
         self.stay().await.with_context(|| match &written {
@@ -186,8 +199,12 @@ impl Work {
         }
         let mut watched = clock::now();
         loop {
-            self.open_until_now(record)?;
-            let now = clock::now();
+            if let Err(closed) = self.open_until_now(record) {
+                self.idle(record).await?;
+                self.stay().await.with_context(|| closed.to_string())?;
+                return Err(closed);
+            }
+            let (now, passed) = (clock::now(), self.gate.passed().await);
             let feed = (self.watched)();
             if feed.is_some() {
                 watched = now;
@@ -197,6 +214,8 @@ impl Work {
                 (Some(then), _) if self.wall.utc(now) < then => {
                     format!("the window opens at {}", rfc3339::text(then))
                 }
+                // Its own passing takes the other slot's tries.
+                _ if !passed => ON_TRIAL.into(),
                 // The bootloader first: a cut in between begins the trial, and is not taken for its end.
                 _ if record.ask.force || now >= watched + QUIET => match go_on().await {
                     Ok(()) => {
@@ -220,7 +239,7 @@ impl Work {
             let why = match self.gate.verdict().await {
                 Some(verdict) if verdict.given_up => verdict.reason,
                 _ if free(&self.dir).is_some_and(|left| left < FULL) => {
-                    "it did not pass its health gate; the data partition is full".into()
+                    "it did not come to its end, perhaps since the data partition is full".into()
                 }
                 _ => "it did not come up, or did not come to its health gate".into(),
             };
@@ -229,7 +248,7 @@ impl Work {
         let (until, mut why) = (clock::now() + self.gate.within, String::new());
         while clock::now() < until {
             if self.gate.passed().await {
-                return Ok(Stage::Done);
+                return Ok(Stage::Done { slot: booted });
             }
             if let Some(verdict) = self.gate.verdict().await.filter(Verdict::of_now) {
                 why = verdict.reason;
@@ -244,7 +263,7 @@ impl Work {
         warn!("update: {never}");
         // An image without a gate: nobody else would go back.
         if let Err(error) = async { Rauc::open().await?.give_up().await }.await {
-            // It has no tries left after a few more starts.
+            // The restart takes one of its tries.
             warn!("update: {error:#}");
         }
         let (boot, from) = (clock::boot_id().into(), from.into());

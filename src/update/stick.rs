@@ -18,6 +18,7 @@ use super::Wish;
 use super::fetch::digest;
 use super::rauc::Rauc;
 use super::record::{Record, Stage};
+use crate::clock;
 use crate::model::update::Ask;
 use crate::status::{State, Status};
 
@@ -25,17 +26,21 @@ use crate::status::{State, Status};
 const PART: &str = "stick";
 /// Whether one was plugged in is looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
+/// A stick that is left in is mounted within this after a start.
+const MOUNTED: Duration = Duration::from_secs(60);
 /// Entries of its directory that are looked at.
 const ENTRIES: usize = 1000;
 
 /// Looks for ever.
 pub async fn watch(stick: &Path, dir: &Path, status: &Status, wishes: &mpsc::Sender<Wish>) {
-    let (mut before, mut again) = (None, false);
+    let (mut before, mut again, began) = (None, false, clock::now());
     loop {
         let looked = stick.to_owned();
         let found = tokio::task::spawn_blocking(move || newest(&looked)).await;
         // A stick that cannot be read is none; a panic is told by the task that had it.
         let found = found.ok().and_then(Result::ok).flatten();
+        // It was pulled out, or is not one that was left in and mounted late.
+        again |= found.is_none() && (before.is_some() || clock::now() > began + MOUNTED);
         if found != before {
             match &found {
                 Some(bundle) => {
@@ -46,10 +51,7 @@ pub async fn watch(stick: &Path, dir: &Path, status: &Status, wishes: &mpsc::Sen
                         Err(why) => status.set(PART, State::Suspect, &format!("{name}: {why:#}")),
                     }
                 }
-                None => {
-                    status.forget(|part| part == PART);
-                    again = true;
-                }
+                None => status.forget(|part| part == PART),
             }
             before = found;
         }
@@ -74,11 +76,13 @@ async fn take(
     wishes: &mpsc::Sender<Wish>,
     again: bool,
 ) -> Result<&'static str> {
-    let version = Rauc::open().await?.version(bundle).await?;
+    let rauc = Rauc::open().await?;
+    let version = rauc.version(bundle).await?;
     let sha256 = digest(bundle).await?;
     match Record::read(dir).filter(|last| last.ask.sha256 == sha256).map(|last| last.stage) {
         Some(Stage::Failed { .. }) if again => {}
-        Some(Stage::Failed { .. }) => bail!("failed before: plug it in again to try it again"),
+        Some(Stage::Failed { .. }) => bail!("failed before: pull it out and plug it in again"),
+        Some(Stage::Done { slot }) if again && slot != rauc.booted().await? => {}
         Some(_) => return Ok("was taken before"),
         None => {}
     }

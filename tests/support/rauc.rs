@@ -86,6 +86,12 @@ impl Rauc {
         String::from_utf8(said.stdout).expect("text").trim().into()
     }
 
+    /// Has the bootloader start this slot next, as RAUC does when it has written one.
+    pub fn starts_next(&self, slot: &str) {
+        let mut backend = Command::new(self.dir.path().join("backend"));
+        assert!(backend.args(["set-primary", slot]).status().expect("the bootloader").success());
+    }
+
     /// Where its bus is.
     pub fn address(&self) -> String {
         format!("unix:path={}/bus", self.dir.path().display())

@@ -265,6 +265,7 @@ fn nothing_is_installed_from_a_slot_on_trial() {
     health(&mut site, "waiting", "window opens");
     fs::remove_file(good_file(&rauc)).expect("on trial");
     let other = rauc.bundle("other.raucb", 5, "floorcast-test", "2.1", "");
+    rauc.starts_next("B");
     assert_eq!(site.command("update", wish(&other, "2.1", window()))["status"], "ok");
     assert_eq!(rauc.primary(), "A", "what waited is not started any more");
     health(&mut site, "failed", "was never found good itself");
@@ -291,8 +292,9 @@ fn an_installation_that_takes_the_box_down_is_not_begun_for_ever() {
     let (mut site, _) = waiting(&rauc);
     left(&mut site, |record| {
         record["stage"] = json!("installing");
-        record["starts"] = json!(3);
+        record["begun"] = json!(3);
     });
+    rauc.starts_next("B");
     start(&mut site, &rauc, PATIENT);
     health(&mut site, "failed", "went down 3 times");
     assert_eq!(rauc.primary(), "A");
@@ -307,13 +309,28 @@ fn a_closed_window_leaves_the_slot_that_runs() {
     assert_eq!(site.command("update", wish(&bundle, "2.0", past))["status"], "ok");
     health(&mut site, "failed", "window closed at 2000");
     assert_eq!(rauc.primary(), "A");
+    // Power that went when the restart had begun, and a box that comes back too late.
+    left(&mut site, |record| {
+        record["stage"] = json!("waiting");
+        record["from"] = json!("A");
+    });
+    rauc.starts_next("B");
+    start(&mut site, &rauc, PATIENT);
+    health(&mut site, "failed", "window closed at 2000");
+    assert_eq!(rauc.primary(), "A");
 }
 
 /// An image whose health gate never says a word is given up by the daemon.
 #[test]
 fn a_slot_without_a_gate_is_given_up() {
     let mut rauc = Rauc::open();
-    let (mut site, _) = waiting(&rauc);
+    let (mut site, bundle) = waiting(&rauc);
+    let mut now = wish(&bundle, "2.0", Value::Null);
+    now.as_object_mut().unwrap().remove("window");
+    now["force"] = json!(true);
+    assert_eq!(site.command("update", now)["status"], "ok");
+    health(&mut site, "restarting", "login1");
+    assert_eq!(rauc.primary(), "B");
     let said = json!({ "boot": boot_id(), "given_up": false, "reason": "RAUC does not mark it" });
     restarted(&mut site, &mut rauc, "B", false, said);
     health(&mut site, "proving", "RAUC does not mark it");
@@ -414,6 +431,7 @@ fn a_stick_is_tried_again_by_hand() {
     let mut site = site(&rauc);
     let bundle = rauc.bundle("new.raucb", 4, "floorcast-test", "4.0", "");
     plug(&rauc, &bundle);
+    stick_health(&mut site, "live", "new.raucb: taken");
     health(&mut site, "restarting", "login1");
     restarted(&mut site, &mut rauc, "A", true, Value::Null);
     let here = site.ear.here();

@@ -11,6 +11,7 @@ emulator's memory, as with a disk whose cache is volatile, and blocks written be
 import base64
 import json
 import pathlib
+import re
 import select
 import socket
 import subprocess
@@ -143,6 +144,14 @@ class Board:
         """The end of the console."""
         text = self.console.read_text(errors="replace") if self.console.exists() else ""
         return text[-3000:]
+
+    def may_start(self, slot: str) -> bool:
+        """The bootloader has started this slot since the box was unfrozen, or would have."""
+        said = r"floorcast: slot (\w), order ([AB ]*), tries left A (\d) B (\d)"
+        for started, order, *tries in re.findall(said, self.console.read_text(errors="replace")):
+            if slot == started or (slot in order.split() and tries["AB".index(slot)] != "0"):
+                return True
+        return False
 
     def ready(self, within_s: float = READY_S) -> Start:
         """The next start of the system."""
