@@ -24,7 +24,7 @@ fn holds(broker: &impl Broker, keys: &Path) {
     let replies = |name: &str| format!("{BOX}/cfg/res/{name}/+");
     let hears = |who, topics: &[&str]| {
         let options: Vec<_> = topics.iter().flat_map(|topic| ["-t", topic]).collect();
-        Listener::with(who, &options)
+        Listener::with(who, &options).subscribed()
     };
     let mut looks = hears(&ana, &[states, "floorcast/v1/amber-works/+/tele/#"]);
     let mut asks = hears(&tom, &[&replies("tom"), states]);
@@ -199,7 +199,7 @@ fn a_right_that_is_lacking_costs_that_topic_alone() {
     let broker = rabbitmq(dir, &keys, &example("rabbitmq/definitions.json", &less));
     let tom = As { broker: &broker, options: options(&keys, "tom") };
     let own = format!("{BOX}/cfg/res/tom/own");
-    let mut asks = Listener::with(&tom, &["-t", &own]);
+    let mut asks = Listener::with(&tom, &["-t", &own]).subscribed();
     let state = tempfile::tempdir().expect("temporary directory");
     let mut daemon = Daemon::with_state(&seed(broker.port(), &keys), state.path(), &[]);
     // By MQTT 5, newer ones may say no instead.

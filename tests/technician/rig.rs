@@ -27,6 +27,7 @@ pub const USER: &str = "li";
 pub struct Listener {
     _process: Peer,
     lines: Receiver<(String, Value)>,
+    granted: Receiver<()>,
     /// What came, in order.
     pub heard: Vec<(String, Value)>,
     /// Where the next wait begins.
@@ -35,11 +36,10 @@ pub struct Listener {
 
 impl Listener {
     pub fn new(broker: &impl Broker) -> Self {
-        Self::with(broker, &["-t", "floorcast/#"])
+        Self::with(broker, &["-t", "floorcast/#"]).subscribed()
     }
 
-    /// With other options of `mosquitto_sub`. It listens from here: what the next line of a
-    /// test sends is heard.
+    /// With other options of `mosquitto_sub`. A broker may refuse what it asks for.
     pub fn with(broker: &impl Broker, options: &[&str]) -> Self {
         // It says what it does (-d) as it does it (stdbuf).
         let mut command = program("stdbuf");
@@ -66,8 +66,14 @@ impl Listener {
                 let _ = tx.send((topic.to_owned(), payload));
             }
         });
-        granted.recv_timeout(SOON).expect("subscribed");
-        Self { _process: process, lines, heard: Vec::new(), from: 0 }
+        Self { _process: process, lines, granted, heard: Vec::new(), from: 0 }
+    }
+
+    /// Waits until the broker has granted what it asks for: what the next line of a test sends is
+    /// heard, and RabbitMQ does not send by a wildcard later what it has stored.
+    pub fn subscribed(self) -> Self {
+        self.granted.recv_timeout(SOON).expect("subscribed");
+        self
     }
 
     /// Waits for a message that `pick` accepts, among those after the last one found.
