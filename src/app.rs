@@ -25,7 +25,7 @@ use crate::config::mqtt::Connection;
 use crate::control::change::{Action, Changes};
 use crate::control::{self, Order, Overlay, Setting, adopt};
 use crate::feed::board::Board;
-use crate::observe;
+use crate::observe::{self, local};
 use crate::status::Status;
 use crate::update;
 
@@ -166,8 +166,8 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 /// are none.
 ///
 /// # Errors
-/// A listener that cannot be bound, before any device is touched, unless `control` can
-/// mend it. What fails later is retried for ever.
+/// A listener that cannot be bound, before any device is touched, unless there is `control` or
+/// a `place`: then, and whatever fails later, it is retried for ever.
 pub async fn run(
     config: Config,
     file: Option<PathBuf>,
@@ -180,8 +180,9 @@ pub async fn run(
     // First: without a handler it would end the process.
     let hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
     let bound = Bound::bind(&config.web, &config.metrics).await;
-    // A box that is set up over MQTT must stay within reach of who can mend this.
-    let bound = if control.is_some() { bound } else { bound.both()? };
+    // A box must stay within reach of who can mend this, or wait for its site to give it that
+    // address. A person at a shell is to be told.
+    let bound = if control.is_some() || place.is_some() { bound } else { bound.both()? };
     let (page, numbers) = bound.addresses();
     if let Some(numbers) = numbers {
         observe::say(&format!("metrics: http://{numbers}/metrics"));
@@ -191,6 +192,15 @@ pub async fn run(
     let status = Status::new();
     let (viewers, sources, house) = (Stage::new(&status), Stage::new(&status), Stage::new(&status));
     house.tasks.spawn(observe::heartbeat(wall.clone(), status.clone(), house.stop.clone()));
+    house.tasks.spawn(observe::upkeep(inside.metrics.clone(), house.stop.clone()));
+    if let Some(at) = local::place(std::env::var_os("RUNTIME_DIRECTORY").as_deref()) {
+        let (handle, stop) = (inside.metrics.clone(), house.stop.child_token());
+        let until = stop.clone();
+        house.spawn("local metrics".into(), stop, move || {
+            let handle = handle.clone();
+            local::serve(at.clone(), move || handle.render(), until.clone())
+        });
+    }
     let (board, style) = (Board::new(config.tags.clone()), on_air::style_of(&config.studio));
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
     // A camera that people closed shows nothing before it is known to be closed.

@@ -64,6 +64,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the figures of the daemon that runs on this box, as Prometheus text.
+    Metrics {
+        /// Its local socket.
+        #[arg(
+            long,
+            env = "FLOORCAST_METRICS",
+            default_value = "/run/floorcast-daemon/metrics.sock"
+        )]
+        socket: PathBuf,
+    },
     /// Seal a secret with this box's TPM, so that only this box can read it.
     Seal {
         /// Where it goes; the name ends in .sealed. The secret itself is read from standard input.
@@ -126,6 +136,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 report.to_string()
             });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Metrics { socket } => {
+            observe::say(observe::local::read(&socket)?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Seal { file } => seal(&file),

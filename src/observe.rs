@@ -1,13 +1,10 @@
 //! How the box is watched: logs, `/metrics` and the systemd watchdog.
 
 mod lines;
+pub mod local;
 
-use std::convert::Infallible;
-use std::fs::Permissions;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -68,40 +65,25 @@ pub async fn serve_metrics(
     handle: PrometheusHandle,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    tell_address(&listener);
-    let read = handle.clone();
     let page = get(move || {
-        let text = read.render();
+        let text = handle.render();
         async { ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text) }
     });
-    let served = axum::serve(listener, Router::new().route("/metrics", page))
-        .with_graceful_shutdown(stop.cancelled_owned());
-    tokio::select! {
-        served = served.into_future() => served.context("metrics listener"),
-        never = upkeep(&handle) => match never {},
-    }
+    axum::serve(listener, Router::new().route("/metrics", page))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+        .context("metrics listener")
 }
 
-/// For the firmware's health gate, which asks there: the configuration may move them.
-fn tell_address(listener: &TcpListener) {
-    let Some(dir) = std::env::var_os("RUNTIME_DIRECTORY") else { return };
-    let file = Path::new(&dir).join("metrics");
-    let told = listener.local_addr().and_then(|at| {
-        std::fs::write(&file, format!("{at}\n"))?;
-        // The gate is root without a capability: it may read what all may.
-        std::fs::set_permissions(&file, Permissions::from_mode(0o644))
-    });
-    if let Err(error) = told {
-        tracing::warn!("metrics: their address is not told: {error}");
-    }
-}
-
-/// Until somebody reads them, every duration measured is kept as it is: nobody may come.
-async fn upkeep(handle: &PrometheusHandle) -> Infallible {
+/// Until somebody reads them, every duration measured is kept as it is: nobody may come, and
+/// the listener may have no address to be at.
+pub async fn upkeep(handle: PrometheusHandle, stop: CancellationToken) {
     let mut tick = tokio::time::interval(UPKEEP);
     loop {
-        tick.tick().await;
-        handle.run_upkeep();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => handle.run_upkeep(),
+        }
     }
 }
 
