@@ -211,7 +211,7 @@ impl Work {
         let kept = tokio::task::block_in_place(|| {
             let record = record.write(&self.dir).map_or_else(
                 |error| {
-                    let reason = format!("disk: {error}: free space or replace it");
+                    let reason = format!("disk: {error:#}: free space or replace it");
                     Record { stage: Stage::Failed { reason }, ..record.clone() }
                 },
                 |()| record.clone(),

@@ -3,13 +3,15 @@
 //! Comes in: what somebody asked for, and how far it has come. Goes out: the same after a
 //! restart. One update at a time; a file that cannot be read is none.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use crate::disk;
 use crate::model::update::Ask;
 
 /// Its name in the directory of updates.
@@ -113,14 +115,10 @@ impl Record {
     ///
     /// # Errors
     /// The disk does not take it; what was there before still is.
-    pub fn write(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let (file, next) = (dir.join(FILE), dir.join("update.next"));
-        let mut open = File::create(&next)?;
-        open.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        open.sync_all()?;
-        fs::rename(&next, &file)?;
-        File::open(dir)?.sync_all()
+    pub fn write(&self, dir: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        disk::put(&dir.join(FILE), &text)
     }
 }
 
