@@ -62,9 +62,9 @@ async fn a_forbidden_topic_holds_up_no_other() {
     let session = rig.status.get("control").unwrap().since;
     std::fs::write(mosquitto.file("acl"), acl(&format!("{ROOT}/#"))).unwrap();
     mosquitto.signal("HUP");
-    tokio::time::pause();
+    // It asks again by itself. In true time: a clock that leaps would leap over the broker's
+    // answers too, and a session without them is given up.
     rig.state("tele", |state, _| state == State::Live).await;
-    tokio::time::resume();
     let mut next = 2;
     while next <= 900 {
         let got = consumer.record().await;
