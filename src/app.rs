@@ -166,8 +166,9 @@ pub async fn stop_on_signal(stop: CancellationToken) {
 /// are none.
 ///
 /// # Errors
-/// A listener that cannot be bound, before any device is touched, unless there is `control` or
-/// a `place`: then, and whatever fails later, it is retried for ever.
+/// A listener that cannot be bound, before any device is touched. With `control`, which can
+/// mend it, it is retried for ever; with a `place`, where only the address is missing; so is
+/// whatever fails later.
 pub async fn run(
     config: Config,
     file: Option<PathBuf>,
@@ -180,9 +181,13 @@ pub async fn run(
     // First: without a handler it would end the process.
     let hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
     let bound = Bound::bind(&config.web, &config.metrics).await;
-    // A box must stay within reach of who can mend this, or wait for its site to give it that
-    // address. A person at a shell is to be told.
-    let bound = if control.is_some() || place.is_some() { bound } else { bound.both()? };
+    let bound = match (&control, &place) {
+        // It must stay within reach of who can mend this.
+        (Some(_), _) => bound,
+        // A box waits for its site to give it an address, and for nothing else.
+        (None, Some(_)) => bound.both_or_late()?,
+        (None, None) => bound.both()?,
+    };
     let (page, numbers) = bound.addresses();
     if let Some(numbers) = numbers {
         observe::say(&format!("metrics: http://{numbers}/metrics"));
@@ -193,14 +198,6 @@ pub async fn run(
     let (viewers, sources, house) = (Stage::new(&status), Stage::new(&status), Stage::new(&status));
     house.tasks.spawn(observe::heartbeat(wall.clone(), status.clone(), house.stop.clone()));
     house.tasks.spawn(observe::upkeep(inside.metrics.clone(), house.stop.clone()));
-    if let Some(at) = local::place(std::env::var_os("RUNTIME_DIRECTORY").as_deref()) {
-        let (handle, stop) = (inside.metrics.clone(), house.stop.child_token());
-        let until = stop.clone();
-        house.spawn("local metrics".into(), stop, move || {
-            let handle = handle.clone();
-            local::serve(at.clone(), move || handle.render(), until.clone())
-        });
-    }
     let (board, style) = (Board::new(config.tags.clone()), on_air::style_of(&config.studio));
     let floor = Floor { board, wall, status, style: watch::Sender::new(style) };
     // A camera that people closed shows nothing before it is known to be closed.
@@ -219,15 +216,28 @@ pub async fn run(
         house.tasks.spawn(update::run(setting, updates.clone(), house.stop.child_token()));
     }
     let orders = control.map(|c| c.start(overlay, on_air.config(), on_air.floor(), &house));
+    let handle = inside.metrics.clone();
     let mut orders = Orders::new(on_air, inside, file, orders, updates);
 
+    // Once all is begun: the health gate takes what is not there for what does not work.
+    if let Some(at) = local::place(std::env::var_os("RUNTIME_DIRECTORY").as_deref()) {
+        let stop = house.stop.child_token();
+        let until = stop.clone();
+        house.spawn("local metrics".into(), stop, move || {
+            let handle = handle.clone();
+            local::serve(at.clone(), move || handle.render(), until.clone())
+        });
+    }
     observe::tell_systemd(NotifyState::Ready);
     match page {
         Some(page) => observe::say(&format!("on air: {}", page_url(page))),
-        None => warn!("web.listen or web.media cannot be bound yet: no page"),
+        None => warn!("no page yet: web.listen or web.media cannot be bound"),
     }
     let end = orders.take(hangup, &stop).await;
-    observe::tell_systemd(NotifyState::Stopping);
+    // After that word systemd kills whatever has this process's number, a new start in place too.
+    if end == End::Stopped {
+        observe::tell_systemd(NotifyState::Stopping);
+    }
     orders.end(DRAIN_SOURCES).await;
     house.drain("house", Duration::from_millis(300)).await;
     info!("off air");

@@ -139,7 +139,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Metrics { socket } => {
-            observe::say(observe::local::read(&socket)?.trim_end());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            observe::say(runtime.block_on(observe::local::read(&socket))?.trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Seal { file } => seal(&file),

@@ -1,4 +1,4 @@
-//! How the box is watched: logs, `/metrics` and the systemd watchdog.
+//! How the box is watched: logs, `/metrics` and its local socket, the systemd watchdog.
 
 mod lines;
 pub mod local;

@@ -68,7 +68,7 @@ pub struct Health {
 }
 
 /// All parts: `feed/<id>`, `encoder/<feed>`, `bus/<id>`, `unit/<bus>/<unit>`, `broker/<id>`,
-/// `outbox`, `tele`, `disk`.
+/// `outbox`, `tele`, `disk`, `web`, `metrics`, `update`, `stick`.
 pub type Parts = BTreeMap<Arc<str>, Health>;
 
 /// The shared registry. Clones share it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 /// How long to wait between restarts.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ impl Backoff {
 /// Runs `body` again and again until `stop`; the body must watch `stop` too.
 ///
 /// A body that returns `Ok` before `stop` is restarted like one that failed.
-/// Every restart is one warning with the cause, and one on the counter
-/// `floorcast_task_restarts_total`.
+/// Every restart is one on the counter `floorcast_task_restarts_total`, and one warning with
+/// the cause: not again and again where the same one lasts, once pauses no longer grow.
 pub async fn supervise<F, Fut>(name: String, stop: CancellationToken, pace: Backoff, mut body: F)
 where
     F: FnMut() -> Fut,
@@ -45,7 +45,7 @@ where
     let span = info_span!("task", name = %name);
     let restarts = metrics::counter!("floorcast_task_restarts_total", "task" => name);
     let run = async {
-        let mut pause = pace.first;
+        let (mut pause, mut told) = (pace.first, String::new());
         while !stop.is_cancelled() {
             let began = Instant::now();
             let ended = body().await;
@@ -56,10 +56,13 @@ where
                 pause = pace.first;
             }
             restarts.increment(1);
-            match ended {
-                Err(error) => warn!(?pause, "restarting: {error:#}"),
-                Ok(()) => warn!(?pause, "restarting: ended early"),
+            let why = ended.map_or_else(|error| format!("{error:#}"), |()| "ended early".into());
+            if pause < pace.cap || why != told {
+                warn!(?pause, "restarting: {why}");
+            } else {
+                debug!(?pause, "restarting: {why}");
             }
+            told = why;
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = sleep(pause) => pause = pace.next(pause),

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::{Ask, Notice, Viewer};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, NO_PAGE};
 use support::peer::{Peer, free_port, mosquitto, python, script, wait_port};
 use tokio::time::timeout;
 
@@ -123,6 +123,47 @@ async fn ends_in_order_with_ten_viewers() {
     for viewer in told {
         timeout(Duration::from_secs(5), viewer).await.expect("not told").expect("viewer");
     }
+}
+
+/// An address that the site has yet to give the box keeps nothing else off air, and who is on the
+/// box can read its figures; an address that something else has is told at once.
+#[test]
+fn an_address_that_is_not_there_yet_is_waited_for() {
+    let place = || tempfile::tempdir().expect("temporary directory");
+    let (state, runtime) = (place(), place());
+    let at = |address: &str| {
+        let metrics = |address: &str| format!("[metrics]\nlisten = \"{address}\"");
+        line("").replace(&metrics("127.0.0.1:0"), &metrics(address))
+    };
+    let env = [(NO_PAGE, ""), ("RUNTIME_DIRECTORY", runtime.path().to_str().expect("path"))];
+    // Nobody's: RFC 5737.
+    let mut daemon = Daemon::with_state(&at("192.0.2.1:9184"), state.path(), &env);
+    daemon.line(Duration::from_secs(30), |l| l.starts_with("on air: ").then_some(()));
+    daemon.line(Duration::from_secs(10), |l| {
+        (l.contains("192.0.2.1:9184") && l.contains("not this box's address")).then_some(())
+    });
+    let asked = Command::new(env!("CARGO_BIN_EXE_floorcast"))
+        .arg("metrics")
+        .arg("--socket")
+        .arg(runtime.path().join("metrics.sock"))
+        .output()
+        .expect("floorcast metrics");
+    let figures = String::from_utf8_lossy(&asked.stdout);
+    for words in [["\"metrics\"", "\"no_address\""], ["\"web\"", "\"live\""]] {
+        let part = |l: &str| l.starts_with("floorcast_part_state{") && l.ends_with(" 1");
+        let said = figures.lines().any(|l| part(l) && words.iter().all(|word| l.contains(word)));
+        assert!(said, "{words:?}: {asked:?}");
+    }
+
+    drop(daemon);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = other.local_addr().expect("address").to_string();
+    let mut daemon = Daemon::with_state(&at(&taken), state.path(), &env);
+    daemon.line(Duration::from_secs(30), |l| {
+        l.contains(&format!("metrics.listen: listen on {taken}")).then_some(())
+    });
+    let (status, _) = daemon.terminate(Duration::from_secs(5));
+    assert_eq!(status.code(), Some(1));
 }
 
 /// The broker and a PLC are killed: their figures turn bad or stale, and not

@@ -1,8 +1,10 @@
 //! The two listeners, which can be opened anew under another configuration.
 //!
 //! Comes in: `[web]` and `[metrics]`. Goes out: the page, WHEP and `/metrics`.
-//! When an address cannot be bound, the old one is opened again.
+//! When an address cannot be bound, the old one is opened again. One that is not the box's
+//! yet is tried again, and the status says so meanwhile.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tokio::net::TcpListener;
 use super::stage::{Running, Stage};
 use crate::config::studio::{Metrics, Studio, Web};
 use crate::observe;
-use crate::status::State;
+use crate::status::{State, Status};
 use crate::web::{self, Listeners, StudioInfo};
 
 /// Who reads metrics may take this long to be done.
@@ -22,8 +24,11 @@ const READERS: Duration = Duration::from_millis(300);
 /// Viewers may take this long to be told good-bye.
 pub(super) const VIEWERS: Duration = Duration::from_secs(2);
 
-/// The public listener in the status.
-const PART: &str = "web";
+/// The listeners in the status.
+const WEB: &str = "web";
+const METRICS: &str = "metrics";
+/// The code of one whose address is not the box's yet: the health gate excuses it.
+const NO_ADDRESS: &str = "no_address";
 
 /// What is open.
 pub(super) struct Doors {
@@ -45,6 +50,16 @@ impl Bound {
     pub(super) async fn bind(web: &Web, metrics: &Metrics) -> Self {
         let metrics = observe::bind("metrics.listen", metrics.listen).await;
         Self { web: Listeners::bind(web), metrics }
+    }
+
+    /// What is bound, where the rest only lacks an address that the site has yet to give.
+    ///
+    /// # Errors
+    /// An address that cannot be bound for another reason, with its key.
+    pub(super) fn both_or_late(self) -> Result<Self> {
+        let due = |error: &anyhow::Error| !lacks_address(error);
+        let (web, metrics) = (self.web.as_ref().err(), self.metrics.as_ref().err());
+        if web.is_some_and(due) || metrics.is_some_and(due) { self.both() } else { Ok(self) }
     }
 
     /// Only what is whole.
@@ -86,26 +101,26 @@ impl Doors {
         self.stage.spawn("web".into(), stop, move || {
             let bound = bound.take().map_or_else(|| Listeners::bind(&web), Ok);
             let status = &info.status;
-            match &bound {
-                Ok(_) => status.set(PART, State::Live, ""),
-                Err(error) => status.set(PART, State::NoSignal, &format!("{error:#}")),
-            }
+            tell(status, WEB, bound.as_ref().err());
             let (web, info, until) = (web.clone(), info.clone(), until.clone());
             async move { web::serve(bound?, web, info, web::Tuning::default(), until).await }
         })
     }
 
+    /// Binds by itself, again and again, where nothing is bound yet.
     fn serve_metrics(&self, at: SocketAddr, mut bound: Option<TcpListener>) -> Running {
         let (handle, stop) = (self.handle.clone(), self.stage.stop.child_token());
-        let until = stop.clone();
+        let (until, info) = (stop.clone(), self.info.clone());
         self.stage.spawn("metrics".into(), stop, move || {
             let (bound, handle, until) = (bound.take(), handle.clone(), until.clone());
+            let info = info.clone();
             async move {
-                let listener = match bound {
-                    Some(bound) => bound,
-                    None => observe::bind("metrics.listen", at).await?,
+                let bound = match bound {
+                    Some(bound) => Ok(bound),
+                    None => observe::bind("metrics.listen", at).await,
                 };
-                observe::serve_metrics(listener, handle, until).await
+                tell(&info.status, METRICS, bound.as_ref().err());
+                observe::serve_metrics(bound?, handle, until).await
             }
         })
     }
@@ -147,8 +162,33 @@ impl Doors {
         Ok(())
     }
 
+    /// Opens the metrics where they were: at once, or as soon as that can be.
+    pub(super) async fn return_metrics(&mut self, metrics: &Metrics) {
+        if let Some(open) = self.metrics.take() {
+            open.end(READERS).await;
+        }
+        self.metrics = Some(self.serve_metrics(metrics.listen, None));
+    }
+
     /// Says good-bye to viewers, and closes both.
     pub(super) async fn close(self, within: Duration) {
         self.stage.drain("viewers", within).await;
+    }
+}
+
+/// The address is none of the box's (`bind(2)`, EADDRNOTAVAIL).
+fn lacks_address(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    kinds.map(io::Error::kind).any(|kind| kind == io::ErrorKind::AddrNotAvailable)
+}
+
+fn tell(status: &Status, part: &str, error: Option<&anyhow::Error>) {
+    match error {
+        None => status.set(part, State::Live, ""),
+        Some(error) if lacks_address(error) => {
+            let why = format!("{error:#}: not this box's address; tried again until it is");
+            status.set_coded(part, State::NoSignal, NO_ADDRESS, &why);
+        }
+        Some(error) => status.set(part, State::NoSignal, &format!("{error:#}")),
     }
 }

@@ -84,7 +84,7 @@ impl OnAir {
             && let Err(error) = self.doors.reopen(&new.web, &new.studio).await
         {
             if difference.metrics {
-                self.doors.move_metrics(&self.config.metrics).await.context("and then back")?;
+                self.doors.return_metrics(&self.config.metrics).await;
             }
             return Err(error);
         }

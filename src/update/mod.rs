@@ -192,7 +192,7 @@ impl Work {
             }
             record.write(&self.dir)
         })
-        .context("disk")?;
+        .context("the disk does not take it: free space or replace it")?;
         Ok(record)
     }
 

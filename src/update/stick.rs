@@ -83,7 +83,7 @@ async fn take(
         Some(Stage::Failed { .. }) if again => {}
         Some(Stage::Failed { .. }) => bail!("failed before: pull it out and plug it in again"),
         Some(Stage::Done { slot }) if again && slot != rauc.booted().await? => {}
-        Some(_) => return Ok("was taken before: health/update says how it went"),
+        Some(_) => return Ok("was taken before: health/update says how it goes"),
         None => {}
     }
     info!(version, bundle = %bundle.display(), "an update on a stick");

@@ -2,8 +2,10 @@
 //! real `floorcast pki`, the real box, and nothing but mosquitto's tools.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use floorcast::control::change::document::sha256;
@@ -48,6 +50,21 @@ fn as_printed(site: &Site, functions: &str, commands: &str) -> String {
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success(), "{said}\n{}", String::from_utf8_lossy(&out.stderr));
     said
+}
+
+/// In place of systemd: where it is told what, and what was told.
+fn systemd(dir: &Path) -> (String, Receiver<String>) {
+    let at = dir.join("notify");
+    let socket = UnixDatagram::bind(&at).expect("bind");
+    let (tx, told) = channel();
+    std::thread::spawn(move || {
+        let mut word = [0; 4096];
+        // Until the test has ended.
+        while let Ok(length) = socket.recv(&mut word)
+            && tx.send(String::from_utf8_lossy(&word[..length]).into_owned()).is_ok()
+        {}
+    });
+    (at.to_str().expect("path").to_owned(), told)
 }
 
 /// One request of the technician `tom` with `mosquitto_rr`; its first answer.
@@ -192,7 +209,9 @@ async fn a_fresh_box_becomes_a_live_feed() {
     let door = free_port();
     let _door = site.run("door.conf", 8884, door);
     let state = tempfile::tempdir().expect("temporary directory");
-    let mut daemon = Daemon::with_state(&fresh(&site, door), state.path(), &[]);
+    let (at, told) = systemd(state.path());
+    let fresh = fresh(&site, door);
+    let mut daemon = Daemon::with_state(&fresh, state.path(), &[("NOTIFY_SOCKET", &at)]);
     let [functions, knock, adopt] = readme();
 
     let said = as_printed(&site, &functions, &knock);
@@ -237,4 +256,11 @@ async fn a_fresh_box_becomes_a_live_feed() {
         while !matches!(viewer.next().await.expect("viewer"), Notice::Packet(_)) {}
     };
     tokio::time::timeout(Duration::from_secs(30), picture).await.expect("no picture came");
+    // After STOPPING systemd would give it eight seconds.
+    let ready = |words: &[String]| words.iter().filter(|w| w.contains("READY=1")).count();
+    let mut words = Vec::new();
+    while ready(&words) < 2 {
+        words.push(told.recv_timeout(Duration::from_secs(10)).expect("READY=1 from both starts"));
+    }
+    assert!(!words.iter().any(|word| word.contains("STOPPING=1")), "{words:?}");
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Whoever starts it knows that it will open no page.
-const NO_PAGE: &str = "FLOORCAST_TEST_NO_PAGE";
+pub const NO_PAGE: &str = "FLOORCAST_TEST_NO_PAGE";
 
 /// A running daemon; dropping it kills it.
 pub struct Daemon {
@@ -59,6 +59,8 @@ impl Daemon {
     pub fn start_in(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_floorcast"))
             .args(args)
+            // Of whoever runs the tests.
+            .env_remove("RUNTIME_DIRECTORY")
             .envs(env.iter().copied())
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .stdout(Stdio::piped())

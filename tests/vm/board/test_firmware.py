@@ -135,6 +135,19 @@ class Health(Dir):
         self.assertEqual(self.gate(), 0)
         self.assertFalse(self.passed(), "the bootloader does not know it yet")
 
+    def test_a_page_that_no_longer_opens_does_not_pass(self):
+        """Unless it only lacks the address that the site has yet to give."""
+        both = part("feed/a", "live") + part("bus/p", "live")
+        self.figures(both + part("web", "live"))
+        self.settled()
+        self.image("2")
+        late = part("web", "no_signal").replace('code=""', 'code="no_address"')
+        self.figures(both + late)
+        self.assertEqual(self.gate(), 0)
+        self.figures(both + part("web", "no_signal"))
+        self.assertEqual(self.gate(), 1)
+        self.assertEqual(self.verdict()["reason"], "web worked before and does not")
+
     def test_a_daemon_that_does_not_answer_does_not_pass(self):
         """Whatever the configuration is."""
         self.settled()
