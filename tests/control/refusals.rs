@@ -10,6 +10,23 @@ use floorcast::status::State;
 
 use crate::rig::{Consumer, DEADLINE, ROOT, Rig, broker};
 use crate::support::mosquitto::Mosquitto;
+use crate::support::peer::{free_port, relay};
+
+/// Kills a broker and starts it with another configuration, and a consumer before the box is back,
+/// which would be sooner: the broker has another port, to which the box's leads afterwards.
+async fn again(mosquitto: &mut Mosquitto, edit: impl Fn(String) -> String) -> Consumer {
+    let (of_box, port) = (mosquitto.port, free_port());
+    mosquitto.kill();
+    let conf = mosquitto.file("mosquitto.conf");
+    let text = edit(std::fs::read_to_string(&conf).unwrap());
+    let text = text.replace(&format!("listener {of_box} "), &format!("listener {port} "));
+    std::fs::write(&conf, text).unwrap();
+    mosquitto.port = port;
+    mosquitto.start();
+    let consumer = Consumer::start(mosquitto, "tele/#").await;
+    relay(of_box, port);
+    consumer
+}
 
 /// The ACL forbids telemetry: the reason is told, nothing is lost, and with
 /// the right ACL everything arrives.
@@ -26,10 +43,8 @@ async fn a_forbidden_topic_is_kept_until_it_is_allowed() {
     let last = rig.samples(300).await;
     let reason = rig.state("tele", |state, _| state == State::NoSignal).await;
     assert!(reason.contains("tele/plc/unit-") && reason.contains("not authorized"), "{reason}");
-    mosquitto.kill();
     std::fs::write(mosquitto.file("acl"), acl(&format!("topic write {ROOT}/#"))).unwrap();
-    mosquitto.start();
-    let mut consumer = Consumer::start(&mosquitto, "tele/#").await;
+    let mut consumer = again(&mut mosquitto, |conf| conf).await;
     consumer.all(last).await;
     rig.delivered().await;
     rig.stop().await;
@@ -170,12 +185,8 @@ async fn a_packet_too_large_is_not_sent() {
     let session = rig.sessions.borrow().clone().expect("a session");
     let large = session.publish("t".into(), vec![0; 2000].into(), 1, false).await;
     assert_eq!(large, Err(Unsent::TooLarge { size: 2011, most: 1000 }));
-    mosquitto.kill();
-    let text = std::fs::read_to_string(mosquitto.file("mosquitto.conf")).unwrap();
-    std::fs::write(mosquitto.file("mosquitto.conf"), text.replace("_size 1000", "_size 100000"))
-        .unwrap();
-    mosquitto.start();
-    let mut consumer = Consumer::start(&mosquitto, "tele/#").await;
+    let larger = |conf: String| conf.replace("_size 1000", "_size 100000");
+    let mut consumer = again(&mut mosquitto, larger).await;
     consumer.all(last).await;
     rig.stop().await;
 }

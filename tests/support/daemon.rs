@@ -155,6 +155,21 @@ impl Daemon {
         self.child.try_wait().expect("wait").is_some()
     }
 
+    /// Waits until it has ended by itself.
+    #[allow(dead_code)]
+    pub fn ended(mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status;
+            }
+            let seen = self.seen.join("\n");
+            assert!(Instant::now() < deadline, "still running; its output:\n{seen}");
+            // The output closes when the process ends: that is the event.
+            let _ = self.lines.recv_timeout(Duration::from_millis(20)).map(|l| self.seen.push(l));
+        }
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,8 +1,9 @@
 //! Programs nobody here wrote, as peers.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A child process that is killed when dropped.
@@ -31,10 +32,35 @@ impl Drop for Peer {
     }
 }
 
-/// A TCP port of 127.0.0.1 that was free a moment ago.
+/// A TCP port of 127.0.0.1 that was free a moment ago: below those that the kernel gives to who
+/// asks for any (`ip_local_port_range`), and each only once in a process.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 20_000..32_768;
+    let free = |_| {
+        let n = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let port = (PORTS.start + n % PORTS.len() as u32) as u16;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    };
+    (0..PORTS.len()).find_map(free).expect("a free port")
+}
+
+/// Leads from one port of 127.0.0.1 to another from now on.
+pub fn relay(from: u16, to: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).expect("bind");
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+            let (back, there) = (near.try_clone().expect("near"), far.try_clone().expect("far"));
+            for (mut from, mut to) in [(near, there), (far, back)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    // Who hangs up here hangs up there.
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
 }
 
 /// Waits until something accepts on this port of 127.0.0.1.
