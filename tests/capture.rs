@@ -1,6 +1,6 @@
 //! Pushed pictures through a real encoder into the ring.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -86,10 +86,8 @@ impl Line {
     }
 }
 
-/// Films until `done` is: 30 pictures a second, each other noise. `done` is given their times.
-async fn filming<T, F: Future<Output = T>>(line: &Line, done: impl FnOnce(Filmed) -> F) -> T {
-    let filmed = Filmed::default();
-    let done = done(filmed.clone());
+/// Films until `done` is: 30 pictures a second, each other noise.
+async fn filming<T>(line: &Line, done: impl Future<Output = T>) -> T {
     let film = async {
         let mut random = 1u32;
         let mut tick = tokio::time::interval(Duration::from_micros(33_333));
@@ -100,25 +98,12 @@ async fn filming<T, F: Future<Output = T>>(line: &Line, done: impl FnOnce(Filmed
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 *byte = 90 + (random >> 26) as u8;
             }
-            let at = clock::now();
-            line.pictures.push(RawPicture { at, data: data.into() }).unwrap();
-            filmed.0.lock().unwrap().push(at);
+            line.pictures.push(RawPicture { at: clock::now(), data: data.into() }).unwrap();
         }
     };
     tokio::select! {
         done = done => done,
         () = film => unreachable!("cameras do not end"),
-    }
-}
-
-/// When each picture was taken.
-#[derive(Clone, Default)]
-struct Filmed(Arc<Mutex<Vec<Mono>>>);
-
-impl Filmed {
-    /// How many there are up to `at`.
-    fn until(&self, at: Mono) -> usize {
-        self.0.lock().unwrap().iter().filter(|of| **of <= at).count()
     }
 }
 
@@ -150,11 +135,7 @@ fn kinds(data: &[u8]) -> Vec<u8> {
 /// frames come at the GOP's distance and bring their parameter sets.
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_become_frames_with_their_own_time() {
-    // Whoever is first in this process waits for GStreamer, and for the encoder's trial.
-    let before = start(camera("frame_deadline_ms = 10000"));
-    before.frame(before.push(0)).await;
-    before.end().await;
-    let line = start(camera("gop_frames = 10\nframe_deadline_ms = 10000"));
+    let line = start(camera("gop_frames = 10"));
     for n in 0..25u32 {
         let at = line.push(n);
         let frame = line.frame(at).await;
@@ -243,7 +224,7 @@ async fn state(line: &Line, wanted: State) -> floorcast::status::Health {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_on_demand_rests_and_is_there_when_asked() {
     let line = start(camera("on_demand = true\ngop_frames = 1000"));
-    filming(&line, async |filmed| {
+    filming(&line, async {
         state(&line, State::Live).await;
         assert_eq!(state(&line, State::Resting).await.code, "resting");
         let newest = line.ring.newest().unwrap().seq;
@@ -254,15 +235,14 @@ async fn a_feed_on_demand_rests_and_is_there_when_asked() {
         sleep_pictures(40).await;
         assert_eq!(line.ring.newest().unwrap().seq, newest);
         assert!(!changes.has_changed().unwrap(), "{:?}", line.status.get("feed/t"));
-        // The newest may still be on its way to who decides whether it is wanted.
-        let asked = filmed.until(clock::now());
+        let asked = clock::now();
         let watching = line.ring.watch();
         line.ring.want_key();
         let first = reader.next().await.frame;
-        let (shown, taken) = (filmed.until(first.captured.at), filmed.until(clock::now()));
-        assert!(first.key && shown >= asked, "picture {shown}, asked at {asked}");
+        assert!(first.key && first.captured.at > asked);
         assert_eq!(first.seq, newest + 1);
-        assert!(taken < asked + 9, "the first picture took {} pictures", taken - asked);
+        let took = clock::now().since(asked);
+        assert!(took < Duration::from_millis(300), "the first picture took {took:?}");
         let second = reader.next().await.frame;
         assert!(!second.key, "one key frame is enough");
         state(&line, State::Live).await;
@@ -311,7 +291,7 @@ async fn the_bit_rate_changes_on_air() {
     for encoder in ["x264enc", "openh264enc"] {
         let text = format!("encoder = \"{encoder}\"\nbitrate_kbps = 250\ngop_frames = 1000");
         let line = start(camera(&text));
-        filming(&line, async |_| {
+        filming(&line, async {
             state(&line, State::Live).await;
             let first = line.ring.reader().next().await.frame;
             sleep_pictures(20).await;
@@ -345,7 +325,7 @@ async fn the_bit_rate_changes_on_air() {
 #[tokio::test(flavor = "multi_thread")]
 async fn privacy_takes_the_camera_off_and_gives_it_back() {
     let line = start(camera("gop_frames = 1000"));
-    filming(&line, async |_| {
+    filming(&line, async {
         state(&line, State::Live).await;
         let first = line.ring.reader().next().await.frame;
         line.settings.send_modify(|settings| settings.privacy = true);
@@ -382,7 +362,7 @@ async fn privacy_takes_the_camera_off_and_gives_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn privacy_holds_from_the_first_picture_on() {
     let line = start(camera("privacy = true"));
-    filming(&line, async |_| {
+    filming(&line, async {
         assert_eq!(state(&line, State::Paused).await.code, "privacy");
         let mut reader = line.ring.reader();
         let first = reader.next().await.frame;

@@ -167,7 +167,7 @@ fn an_address_that_is_not_there_yet_is_waited_for() {
     daemon.line(Duration::from_secs(30), |l| {
         l.contains(&format!("metrics.listen: listen on {taken}")).then_some(())
     });
-    assert_eq!(daemon.ended(Duration::from_secs(10)).code(), Some(1));
+    assert_eq!(daemon.ended(Duration::from_secs(5)).code(), Some(1));
 }
 
 /// The broker and a PLC are killed: their figures turn bad or stale, and not
@@ -201,7 +201,14 @@ url = "mqtt://127.0.0.1:{broker_port}"
     plc.kill();
     broker.kill();
     figure(&mut watcher, 1, |t| t[4] == "bad").await;
-    no_gap(&daemon, &mut watcher, 100).await;
+    let mut before = frame(&mut watcher).await;
+    for _ in 0..100 {
+        let at = frame(&mut watcher).await;
+        let step = at.wrapping_sub(before);
+        // 25 fps is 3600 steps of 90 kHz; twice that would be a missing frame.
+        assert!((1..7000).contains(&step), "the picture jumped by {step} of 90 kHz");
+        before = at;
+    }
     let _plc = pymodbus(plc_port);
     let _broker = mosquitto(broker_port);
     figure(&mut watcher, 1, |t| t[1] == 7 && t[4] == "good").await;
@@ -282,29 +289,15 @@ async fn studio(daemon: &Daemon) -> serde_json::Value {
     serde_json::from_slice(&answer.body).expect("JSON")
 }
 
-/// Pictures that this machine gave the box no time for, as the box counts them.
-async fn left_out(daemon: &Daemon) -> f64 {
-    let answer = client::http("GET", &daemon.metrics, &[], b"").await.expect("GET /metrics");
-    let text = String::from_utf8_lossy(&answer.body);
-    let counts = ["floorcast_sim_pictures_skipped_total", "floorcast_capture_shed_total"];
-    let lines = text.lines().filter(|l| counts.iter().any(|count| l.starts_with(count)));
-    lines.map(|l| l.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
-}
-
-/// The next frames follow each other without a gap: at 25 a second, 3600 steps of 90 kHz apart.
-/// On a busy machine one may be left out, which the box then counts.
-async fn no_gap(daemon: &Daemon, viewer: &mut Viewer, frames: usize) {
-    let out = left_out(daemon).await;
-    let (mut before, mut missing) = (frame(viewer).await, 0);
+/// The next frames follow each other without a gap.
+async fn no_gap(viewer: &mut Viewer, frames: usize, most: u32) {
+    let mut before = frame(viewer).await;
     for _ in 0..frames {
         let at = frame(viewer).await;
         let step = at.wrapping_sub(before);
-        assert!((1..36_000).contains(&step), "the picture jumped by {step} of 90 kHz");
-        missing += step.div_ceil(3600) - 1;
+        assert!((1..most).contains(&step), "the picture jumped by {step} of 90 kHz");
         before = at;
     }
-    let out = left_out(daemon).await - out;
-    assert!(f64::from(missing) <= out, "{missing} pictures are missing, {out} were left out");
 }
 
 /// SIGHUP with another line: cameras, tags and brokers come and go, the page is told,
@@ -323,7 +316,7 @@ async fn the_line_changes_before_a_viewer_who_misses_nothing() {
     daemon.reload(&after);
     let renamed = first["tags"][0]["id"].as_u64().expect("an id");
     let told = async {
-        no_gap(&daemon, &mut watcher, 50).await;
+        no_gap(&mut watcher, 50, 7000).await;
         // An id that meant something else is not given to another tag.
         figure(&mut watcher, renamed + 2, |t| t[4] == "good").await;
     };
@@ -343,7 +336,7 @@ async fn the_line_changes_before_a_viewer_who_misses_nothing() {
     daemon.reload(&before);
     let gone = async { while !matches!(other.next().await, Ok(Notice::Gone) | Err(_)) {} };
     timeout(Duration::from_secs(20), gone).await.expect("not told");
-    no_gap(&daemon, &mut watcher, 25).await;
+    no_gap(&mut watcher, 25, 7000).await;
     assert_eq!(names(&studio(&daemon).await), ["tick"]);
     let refused = Viewer::open(&url, ask()).await.err().expect("a camera that is no more");
     let refused = refused.downcast::<client::Refused>().expect("an HTTP refusal");

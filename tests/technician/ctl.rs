@@ -325,30 +325,22 @@ fn ctrl_c_leaves_the_trial() {
 fn a_box_is_followed() {
     let mut site = Site::new();
     live(&mut site);
-    let mut follow = tool(site.broker.port, &["tail", "--tele", "--within", "60"])
+    let follow = tool(site.broker.port, &["tail", "--tele", "--within", "6"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("floorcast ctl");
-    let mut lines = BufReader::new(follow.stdout.take().expect("stdout")).lines();
-    let mut all = String::new();
-    // Reads up to a line with this.
-    let mut until = |word: &str| {
-        while !all.contains(word) {
-            let line = lines.next().unwrap_or_else(|| panic!("{word} in {all}")).expect("a line");
-            all += &line.replace(" (stored)", "");
-            all.push('\n');
-        }
-    };
-    for said in ["Z state: online", "Z feed/line: live since ", "Z configuration: revision 1 "] {
-        until(said);
-    }
     let path = file(&site, &renamed(&site));
     ctl(&site, &["apply", &path, "--confirm-s", "60"]).ended(3);
     ctl(&site, &["rollback"]).ended(0);
-    until(": li: rollback: accepted, revision 2");
-    follow.kill().and_then(|()| follow.wait()).expect("end it");
+    let ran = Ran::from(follow.wait_with_output().expect("wait")).ended(0);
+    let all = ran.out.replace(" (stored)", "");
+    for said in ["Z state: online", "Z feed/line: live since ", "Z configuration: revision 1 "] {
+        assert!(all.contains(said), "{said} in {all}");
+    }
+    assert!(all.contains(": li: rollback: accepted, revision 2"), "{all}");
     let ran = ctl(&site, &["tail", "health/feed/+", "--within", "1", "--json"]).ended(0);
-    let topics: BTreeSet<_> = ran.values().iter().map(|v| v["topic"].to_string()).collect();
+    let topics: Vec<_> = ran.values().iter().map(|v| v["topic"].to_string()).collect();
     assert!(topics.iter().all(|t| t.contains("/health/feed/")) && topics.len() == 2, "{topics:?}");
 }
 

@@ -352,7 +352,6 @@ fn a_slot_that_was_given_up_is_told() {
     let ask = ["update", &url, "--version", "2.1", "--sha256", &sha];
     let ran = ctl(&site, &ask).ended(0);
     assert!(ran.out.contains("health/update"), "{}", ran.out);
-    health(&mut site, "waiting", "until nobody has watched");
     health(&mut site, "restarting", "login1");
     let why = "camera line: no frames";
     let verdict = json!({ "boot": "that one", "given_up": true, "reason": why });
@@ -416,7 +415,6 @@ fn a_bundle_on_a_stick_is_taken_once() {
     let good = rauc.bundle("good.raucb", 3, "floorcast-test", "4.0", "");
     plug(&rauc, &good);
     stick_health(&mut site, "live", "good.raucb: taken");
-    health(&mut site, "waiting", "until nobody has watched");
     health(&mut site, "restarting", "login1");
     let mark = site.ear.mark();
     restarted(&mut site, &mut rauc, "B", true, Value::Null);
@@ -434,7 +432,6 @@ fn a_stick_is_tried_again_by_hand() {
     let bundle = rauc.bundle("new.raucb", 4, "floorcast-test", "4.0", "");
     plug(&rauc, &bundle);
     stick_health(&mut site, "live", "new.raucb: taken");
-    health(&mut site, "waiting", "until nobody has watched");
     health(&mut site, "restarting", "login1");
     // Not there before it is known how the update ended; what is mounted soon after a start of
     // the daemon was left in.
@@ -448,7 +445,6 @@ fn a_stick_is_tried_again_by_hand() {
     site.ear.wait("unplugged", |t, p| t == topic && p.is_null());
     plug(&rauc, &bundle);
     stick_health(&mut site, "live", "new.raucb: taken");
-    health(&mut site, "waiting", "until nobody has watched");
     health(&mut site, "restarting", "login1");
 }
 

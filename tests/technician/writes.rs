@@ -29,7 +29,7 @@ fn site(port: u16) -> Site {
             "tcp": format!("127.0.0.1:{port}"),
             "unit": [{ "id": 1, "period_ms": 100, "tag": [
                 { "name": "speed", "table": "holding", "address": 7, "scale": 0.1,
-                  "write": { "range": [0, 60], "every_ms": 60000 } },
+                  "write": { "range": [0, 60], "every_ms": 1000 } },
                 { "name": "alarm", "table": "coil", "address": 3, "write": { "every_ms": 100 } },
                 { "name": "watched", "table": "holding", "address": 7 },
             ] }],

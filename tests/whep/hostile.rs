@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use floorcast::web::Tuning;
-use floorcast::web::whep::gate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -96,9 +94,7 @@ async fn huge_bodies_are_refused() {
 /// flat, and a viewer who is already in notices nothing.
 #[tokio::test]
 async fn a_thousand_opens_are_answered_and_leave_nothing() {
-    // However long they take, none is old enough to yield to the next.
-    let limits = gate::Limits { yields_after: Duration::from_secs(60), ..gate::Limits::new(10) };
-    let mut house = House::with(10, Tuning { gate: Some(limits), ..Tuning::default() }).await;
+    let mut house = House::open().await;
     house.frame(true);
     let mut viewer = Viewer::open(&house.whep, PLAIN).await.expect("a session");
     frame(&mut viewer).await;

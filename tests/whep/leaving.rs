@@ -66,7 +66,7 @@ async fn the_viewer_limit_is_told_and_leaving_makes_room() {
 /// Sessions that never connect lose their seats, first to newcomers, then at all.
 #[tokio::test]
 async fn half_open_sessions_do_not_stay() {
-    let patience = Patience { to_connect: Duration::from_secs(2), ..Patience::default() };
+    let patience = Patience { to_connect: Duration::from_millis(300), ..Patience::default() };
     let house = House::with(1, Tuning { patience, gate: None }).await;
     assert_eq!(never_comes(&house.whep).await, 201);
     assert_eq!(refused(&house.whep).await.status, 503);
@@ -78,7 +78,7 @@ async fn half_open_sessions_do_not_stay() {
 async fn a_newcomer_takes_the_place_of_the_oldest_half_open_session() {
     let limits = gate::Limits {
         half_open: 2,
-        yields_after: Duration::from_secs(2),
+        yields_after: Duration::from_millis(200),
         ..gate::Limits::new(10)
     };
     let house = House::with(10, Tuning { gate: Some(limits), ..Tuning::default() }).await;
@@ -91,7 +91,7 @@ async fn a_newcomer_takes_the_place_of_the_oldest_half_open_session() {
 /// A viewer whose machine vanished without a word loses its seat.
 #[tokio::test]
 async fn a_silent_viewer_is_let_go() {
-    let patience = Patience { for_life: Duration::from_secs(2), ..Patience::default() };
+    let patience = Patience { for_life: Duration::from_millis(500), ..Patience::default() };
     let mut house = House::with(1, Tuning { patience, gate: None }).await;
     house.frame(true);
     let mut viewer = Viewer::open(&house.whep, PLAIN).await.expect("a session");
